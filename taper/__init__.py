@@ -1,0 +1,93 @@
+"""taper: PyTorch's interface in Python, down to the kernels. `import taper as torch`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from taper import ops as _ops
+from taper.autograd.grad_mode import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from taper.devices import (
+    channels_last,
+    channels_last_3d,
+    contiguous_format,
+    device,
+    jagged,
+    layout,
+    memory_format,
+    preserve_format,
+    sparse_bsc,
+    sparse_bsr,
+    sparse_coo,
+    sparse_csc,
+    sparse_csr,
+    strided,
+)
+from taper.dtypes import (
+    can_cast,
+    dtype,
+    finfo,
+    get_default_dtype,
+    iinfo,
+    promote_types,
+)
+from taper.dtypes import names as _dtype_names
+from taper.op import NAMESPACES as _NAMESPACES
+from taper.size import Size
+from taper.tensor import Tensor
+
+__version__ = "0.1.0"
+
+globals().update(_dtype_names())
+_ops.load()
+globals().update(_NAMESPACES["torch"])
+
+from taper.settings import *  # noqa: E402, F403 - after the dtypes, on which it depends
+
+# Loaded when first named: most programs need few of them, and importing taper must be instant.
+_MODULES = frozenset((
+    "amp", "autograd", "backends", "compiler", "cpu", "cuda", "data", "distributed",
+    "distributions", "fft", "func", "hub", "jit", "library", "linalg", "masked", "mps", "multiprocessing",
+    "nested", "nn", "ops", "optim", "overrides", "profiler", "random", "serialization", "signal",
+    "sparse", "special", "studies", "testing", "types", "utils", "vision", "version", "xpu",
+))
+_LATER = {
+    "save": "serialization", "load": "serialization", "Generator": "generator",
+    "default_generator": "generator", "manual_seed": "random", "seed": "random",
+    "initial_seed": "random", "get_rng_state": "random", "set_rng_state": "random",
+    "set_printoptions": "printing", "UntypedStorage": "storage_view",
+    "TypedStorage": "storage_view", "autocast": "amp", "GradScaler": "amp", "compile": "settings",
+}
+_TYPED = ("FloatTensor", "DoubleTensor", "HalfTensor", "BFloat16Tensor", "ByteTensor",
+          "CharTensor", "ShortTensor", "IntTensor", "LongTensor", "BoolTensor")
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    if name in _MODULES:
+        return importlib.import_module("taper." + name)
+    if name in _LATER:
+        value = getattr(importlib.import_module("taper." + _LATER[name]), name)
+    elif name in _TYPED:
+        from taper.typed import TYPES
+
+        value = TYPES[name]
+    else:
+        raise AttributeError(f"module 'torch' has no attribute {name!r} (taper {__version__} does "
+                             "not have it)")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES, *_LATER, *_TYPED})
+
+
+__all__ = [name for name in globals() if not name.startswith("_")]

@@ -1,0 +1,499 @@
+"""The reverse pass.
+
+The engine takes nodes off a heap, latest first. A node may run only when every reader of its
+outputs has added its share to the gradient; readers are recorded after what they read, so "latest
+first" is that order, and nothing has to be counted beforehand. Gradients travel as plain arrays;
+with create_graph they travel as tensors, through the same derivatives, and are recorded in turn.
+What the two ways do differently is a Lane.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from heapq import heappop, heappush
+from typing import Any
+
+import numpy as np
+
+from taper.autograd.grad_mode import mode
+from taper.autograd.node import ManyOutputs, Node, check_output, check_version
+from taper.backends import reference
+from taper.errors import GradError
+from taper.tensor import Tensor, wrap
+
+
+def _sum_to(grad: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Adjoint of broadcasting `shape` to the gradient's shape."""
+    extra = grad.ndim - len(shape)
+    if extra > 0:
+        grad = grad.sum(axis=tuple(range(extra)), dtype=grad.dtype)
+    axes = tuple(i for i, n in enumerate(shape) if n == 1 and grad.shape[i] != 1)
+    if axes:
+        grad = grad.sum(axis=axes, keepdims=True, dtype=grad.dtype)
+    if grad.shape != shape:
+        grad = np.broadcast_to(grad, shape)
+    return grad
+
+
+class ArrayLane:
+    """Gradients as arrays: nothing is recorded."""
+
+    m = reference.math
+
+    @staticmethod
+    def value(node: Any, saved: Any) -> Any:
+        tensor = getattr(saved, "tensor", None)
+        if tensor is None:
+            return saved
+        storage = tensor._storage
+        if storage is not None and storage.version != saved.version:
+            check_version(node, saved)
+        array = saved.array
+        common = node.common
+        return array if common is None else array.astype(common, copy=False)
+
+    @staticmethod
+    def output(node: Any, out: Any) -> Any:
+        if type(out) is ManyOutputs:
+            return tuple(ArrayLane.output(node, each) for each in out)
+        array, storage, version = out
+        if storage.version != version:
+            check_output(node, array, storage, version)
+        return array
+
+    @staticmethod
+    def fit(grads: tuple[Any, ...], needs: tuple[bool, ...], shapes: Any, dtypes: Any) -> Any:
+        """Sums over broadcast dimensions and casts back to the inputs' dtypes."""
+        fitted = []
+        for i, grad in enumerate(grads):
+            if grad is None or not needs[i]:
+                fitted.append(None)
+                continue
+            if type(grad) is not np.ndarray:
+                grad = np.asarray(grad)
+            if grad.shape != shapes[i]:
+                grad = _sum_to(grad, shapes[i])
+            if dtypes is not None and grad.dtype != dtypes[i]:
+                if grad.dtype.kind == "c" and dtypes[i].kind != "c":
+                    grad = grad.real
+                grad = grad.astype(dtypes[i])
+            fitted.append(grad)
+        return fitted
+
+    @staticmethod
+    def add(one: Any, other: Any) -> Any:
+        total = one + other
+        return total if type(total) is np.ndarray else np.asarray(total)
+
+    @staticmethod
+    def inward(grad: Tensor) -> Any:
+        return grad._array
+
+    @staticmethod
+    def outward(grad: Any) -> Tensor:
+        return wrap(np.asarray(grad))
+
+
+class TensorLane:
+    """Gradients as tensors: the derivative is recorded like any other computation."""
+
+    def __init__(self) -> None:
+        from taper.ops import tensor_math
+
+        self.m = tensor_math.math
+
+    def value(self, node: Any, saved: Any) -> Any:
+        tensor = getattr(saved, "tensor", None)
+        if tensor is None:
+            return saved
+        check_version(node, saved)
+        if tensor._array is not saved.array:
+            tensor = wrap(saved.array)
+        return tensor if node.common is None else self.m.astype(tensor, node.common)
+
+    @staticmethod
+    def output(node: Any, out: Any, number: int = 0) -> Any:
+        if type(out) is ManyOutputs:
+            return tuple(TensorLane.output(node, each, i) for i, each in enumerate(out))
+        array, storage, version = out
+        check_output(node, array, storage, version)
+        again = wrap(array)
+        again._storage = storage
+        again._requires_grad = True
+        again._grad_fn = node
+        again._output_nr = number
+        return again
+
+    def fit(self, grads: tuple[Any, ...], needs: tuple[bool, ...], shapes: Any,
+            dtypes: Any) -> Any:
+        fitted: list[Any] = []
+        for i, grad in enumerate(grads):
+            if grad is None or not needs[i]:
+                fitted.append(None)
+                continue
+            if not isinstance(grad, Tensor):
+                grad = wrap(np.asarray(grad))
+            if grad._array.shape != shapes[i]:
+                grad = self.m.sum_to(grad, shapes[i])
+            if dtypes is not None and grad._array.dtype != dtypes[i]:
+                if grad._array.dtype.kind == "c" and dtypes[i].kind != "c":
+                    grad = self.m.real(grad)
+                grad = self.m.astype(grad, dtypes[i])
+            fitted.append(grad)
+        return fitted
+
+    @staticmethod
+    def add(one: Any, other: Any) -> Any:
+        return one + other
+
+    @staticmethod
+    def inward(grad: Tensor) -> Any:
+        return grad
+
+    @staticmethod
+    def outward(grad: Any) -> Tensor:
+        return grad  # type: ignore[no-any-return]
+
+
+_array_lane = ArrayLane()
+
+
+def run_backward(
+    roots: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    *,
+    retain_graph: bool,
+    create_graph: bool,
+    targets: Sequence[Tensor] | None = None,
+    accumulate: bool = True,
+) -> list[Tensor | None]:
+    """Sends `grads` backward from `roots`.
+
+    Adds into the `.grad` of the leaves if `accumulate`, and returns the gradients of `targets`
+    (None where nothing arrived).
+    """
+    lane: Any = TensorLane() if create_graph else _array_lane
+    pending: dict[Node, list[Any]] = {}
+    heap: list[tuple[int, Node]] = []
+    leaves: dict[int, list[Any]] = {}
+    caught: dict[Any, Any] = {}
+    wanted: dict[Any, int] = {}
+    reach: set[Node] | None = None
+    if targets is not None:
+        wanted = {_slot(t): i for i, t in enumerate(targets)}
+        reach = _nodes_toward(roots, wanted)
+
+    def send(edge: Any, grad: Any) -> None:
+        target, number = edge
+        if isinstance(target, Node):
+            if reach is not None and target not in reach:
+                return
+            slots = pending.get(target)
+            if slots is None:
+                slots = pending[target] = [None] * max(number + 1, _outputs(target))
+                heappush(heap, (-target.number, target))
+            held = slots[number]
+            slots[number] = grad if held is None else lane.add(held, grad)
+        else:
+            # Re-entering puts the leaf at the end: leaves finish in the order of their last share.
+            held = leaves.pop(id(target), None)
+            if held is None:
+                leaves[id(target)] = [target, grad]
+            else:
+                leaves[id(target)] = [target, lane.add(held[1], grad)]
+
+    before = mode.grad
+    mode.grad = create_graph
+    token = reference.silence()
+    try:
+        for root, grad in zip(roots, grads, strict=True):
+            send(_slot(root), lane.inward(grad))
+        while heap:
+            node = heappop(heap)[1]
+            slots = pending.pop(node)
+            if node.hooks is not None:
+                _run_grad_hooks(lane, node, slots)
+            if wanted:
+                for number, grad in enumerate(slots):
+                    if grad is not None and (node, number) in wanted:
+                        caught[(node, number)] = grad
+            if all(g is None for g in slots):
+                continue
+            needs = tuple(
+                e is not None
+                and (reach is None or e in wanted or not isinstance(e[0], Node) or e[0] in reach)
+                for e in node.edges
+            )
+            if reach is not None and not any(needs):
+                continue
+            results = _run(lane, node, slots, needs)
+            if not retain_graph:
+                node.release()
+            del slots
+            for edge, needed, grad in zip(node.edges, needs, results, strict=False):
+                if needed and grad is not None:
+                    send(edge, grad)
+            results = grad = None
+        _finish_leaves(lane, leaves, wanted, caught, accumulate, create_graph)
+    finally:
+        reference.restore(token)
+        mode.grad = before
+    if targets is None:
+        return []
+    return [_caught(lane, caught.get(_slot(t)), create_graph) for t in targets]
+
+
+def _caught(lane: Any, grad: Any, create_graph: bool) -> Tensor | None:
+    return None if grad is None else lane.outward(grad)  # type: ignore[no-any-return]
+
+
+def _slot(tensor: Tensor) -> tuple[Any, int]:
+    """Where the tensor's gradient arrives: its node's output, or the leaf itself."""
+    function = tensor.grad_fn
+    return (tensor, 0) if function is None else (function, tensor._output_nr)
+
+
+def _outputs(node: Node) -> int:
+    declared = getattr(node, "op", None)
+    return declared.outputs if declared is not None else getattr(node, "output_count", 1)
+
+
+def _run(lane: Any, node: Node, slots: list[Any], needs: tuple[bool, ...]) -> Any:
+    if node.hooks is None and not mode.anomaly:
+        return node.run(lane, slots, needs)
+    if node.hooks is not None:
+        for hook in list(node.hooks.get("pre", {}).values()):
+            changed = hook(tuple(None if g is None else lane.outward(g) for g in slots))
+            if changed is not None:
+                changed = changed if isinstance(changed, tuple) else (changed,)
+                slots = [None if g is None else lane.inward(g) for g in changed]
+    if mode.anomaly:
+        from taper.autograd.anomaly import run_watched
+
+        results = run_watched(lane, node, slots, needs)
+    else:
+        results = node.run(lane, slots, needs)
+    if node.hooks is not None:
+        for hook in list(node.hooks.get("post", {}).values()):
+            inner = tuple(None if g is None else lane.outward(g) for g in results)
+            changed = hook(inner, tuple(None if g is None else lane.outward(g) for g in slots))
+            if changed is not None:
+                changed = changed if isinstance(changed, tuple) else (changed,)
+                results = [None if g is None else lane.inward(g) for g in changed]
+    return results
+
+
+def _run_grad_hooks(lane: Any, node: Node, slots: list[Any]) -> None:
+    """Tensor hooks of the node's outputs, then retain_grad."""
+    assert node.hooks is not None
+    for number, grad in enumerate(slots):
+        if grad is None:
+            continue
+        for hook in list(node.hooks.get(("grad", number), {}).values()):
+            changed = hook(lane.outward(grad))
+            if changed is not None:
+                slots[number] = grad = lane.inward(_checked(changed, grad, lane))
+        for keeper in list(node.hooks.get(("retain", number), {}).values()):
+            keeper(lane.outward(grad))
+
+
+def _checked(changed: Any, grad: Any, lane: Any) -> Tensor:
+    if not isinstance(changed, Tensor):
+        raise TypeError(f"expected Variable, but hook returned '{type(changed).__name__}'")
+    if changed._array.shape != lane.outward(grad)._array.shape:
+        raise RuntimeError("hook 'hook' has changed the size of value")
+    return changed
+
+
+def _finish_leaves(lane: Any, leaves: dict[int, list[Any]], wanted: dict[Any, int],
+                   caught: dict[Any, Any], accumulate: bool, create_graph: bool) -> None:
+    for key in list(leaves):
+        leaf, grad = leaves.pop(key)
+        hooks = leaf._hooks
+        if hooks:
+            for hook in list(hooks.values()):
+                changed = hook(lane.outward(grad))
+                if changed is not None:
+                    grad = lane.inward(_checked(changed, grad, lane))
+        if (leaf, 0) in wanted:
+            caught[(leaf, 0)] = grad
+        if accumulate and (not wanted or (leaf, 0) in wanted):
+            _accumulate(leaf, grad, create_graph)
+            for hook in list(leaf.__dict__.get("_post_accumulate", {}).values()):
+                hook(leaf)
+
+
+def _accumulate(leaf: Tensor, grad: Any, create_graph: bool) -> None:
+    """Adds a gradient into leaf.grad."""
+    held = leaf._grad
+    if create_graph:
+        leaf._grad = grad if held is None else held + grad
+        return
+    if held is None:
+        # Kept as it is only if nobody else holds the array: the caller's variable, ours and
+        # getrefcount's argument are three references.
+        if grad.base is not None or sys.getrefcount(grad) > 3 or not grad.flags.writeable:
+            grad = grad.copy()
+        leaf._grad = wrap(grad)
+    elif held._requires_grad:
+        leaf._grad = wrap(held._array + grad)
+    else:
+        from taper.dispatch import touch
+
+        held._array += grad
+        touch(held)
+
+
+def _nodes_toward(roots: Sequence[Tensor], wanted: dict[Any, int]) -> set[Node]:
+    """The nodes from which a wanted gradient can be reached."""
+    targets = {slot[0] if isinstance(slot[0], Node) else id(slot[0]) for slot in wanted}
+    reach: set[Node] = set()
+    state: dict[Node, int] = {}
+    stack = [s[0] for s in map(_slot, roots) if isinstance(s[0], Node)]
+    while stack:
+        node = stack[-1]
+        if node not in state:
+            state[node] = 0
+            for edge in node.edges:
+                if edge is not None and isinstance(edge[0], Node) and edge[0] not in state:
+                    stack.append(edge[0])
+            continue
+        stack.pop()
+        if state[node]:
+            continue
+        state[node] = 1
+        if node in targets:
+            reach.add(node)
+            continue
+        for edge in node.edges:
+            if edge is None:
+                continue
+            target = edge[0]
+            if (target in reach) if isinstance(target, Node) else (id(target) in targets):
+                reach.add(node)
+                break
+    for node in state:
+        if node in targets:
+            reach.add(node)
+    return reach
+
+
+def _first_grads(tensors: Sequence[Tensor], grads: Sequence[Any], graph: bool) -> list[Tensor]:
+    made: list[Tensor] = []
+    for tensor, grad in zip(tensors, grads, strict=True):
+        if not tensor._requires_grad:
+            raise GradError(
+                f"element {len(made)} of tensors does not require grad and does not have a grad_fn"
+            )
+        if grad is None:
+            if tensor._array.size != 1:
+                raise GradError("grad can be implicitly created only for scalar outputs")
+            if tensor._array.dtype.kind == "c":
+                raise GradError("grad can be computed only for real scalar outputs but got "
+                                f"{tensor.dtype!r}")
+            made.append(wrap(np.ones(tensor._array.shape, tensor._array.dtype)))
+            continue
+        if not isinstance(grad, Tensor):
+            raise TypeError("gradients can be either Tensors or None, but got "
+                            + type(grad).__name__)
+        if grad._array.shape != tensor._array.shape:
+            raise GradError(
+                f"Mismatch in shape: grad_output[{len(made)}] has a shape of {grad.shape} and "
+                f"output[{len(made)}] has a shape of {tensor.shape}."
+            )
+        if (grad._array.dtype.kind == "c") != (tensor._array.dtype.kind == "c"):
+            raise GradError(
+                "For complex Tensors, both grad_output and output are required to have the same "
+                f"dtype. Mismatch in dtype: grad_output[{len(made)}] has a dtype of "
+                f"{grad.dtype!r} and output[{len(made)}] has a dtype of {tensor.dtype!r}."
+            )
+        if grad._array.dtype != tensor._array.dtype:
+            grad = wrap(grad._array.astype(tensor._array.dtype))
+        made.append(grad)
+    return made
+
+
+def _listed(tensors: Any) -> list[Any]:
+    return [tensors] if isinstance(tensors, Tensor) else list(tensors)
+
+
+def backward(
+    tensors: Any,
+    grad_tensors: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    grad_variables: Any = None,
+    inputs: Any = None,
+) -> None:
+    """Sums of the gradients of `tensors` with respect to the graph's leaves, into their `.grad`.
+
+    Raises: RuntimeError if a tensor neither requires grad nor has a grad_fn, or has more than one
+        element and no gradient is given for it.
+    """
+    if grad_variables is not None:
+        warnings.warn("`grad_variables` is deprecated. Use `grad_tensors` instead.",
+                      FutureWarning, stacklevel=2)
+        grad_tensors = grad_variables
+    roots = _listed(tensors)
+    grads = [None] * len(roots) if grad_tensors is None else _listed(grad_tensors)
+    if len(grads) < len(roots):
+        grads += [None] * (len(roots) - len(grads))
+    if inputs is not None:
+        targets = _listed(inputs)
+        if not targets:
+            raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
+    first = _first_grads(roots, grads, create_graph)
+    retain = create_graph if retain_graph is None else retain_graph
+    if inputs is None:
+        run_backward(roots, first, retain_graph=retain, create_graph=create_graph)
+        return
+    found = run_backward(roots, first, retain_graph=retain, create_graph=create_graph,
+                         targets=targets, accumulate=False)
+    for target, grad in zip(targets, found, strict=True):
+        if grad is not None:
+            _accumulate(target, grad if create_graph else grad._array.copy(), create_graph)
+
+
+def grad(
+    outputs: Any,
+    inputs: Any,
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool | None = None,
+    is_grads_batched: bool = False,
+    materialize_grads: bool = False,
+) -> tuple[Tensor | None, ...]:
+    """The sums of gradients of `outputs` with respect to `inputs`, returned, not accumulated."""
+    if is_grads_batched:
+        from taper.errors import MissingFeature
+
+        raise MissingFeature("autograd.grad", "is_grads_batched needs vmap, which is not available "
+                             "yet; call grad once for each vector")
+    if allow_unused is False and materialize_grads:
+        raise ValueError("Expected allow_unused to be True or not passed when "
+                         "materialize_grads=True, but got: allow_unused=False.")
+    roots, targets = _listed(outputs), _listed(inputs)
+    if not targets:
+        raise ValueError("grad requires non-empty inputs.")
+    grads = [None] * len(roots) if grad_outputs is None else _listed(grad_outputs)
+    first = _first_grads(roots, grads, create_graph)
+    for target in targets:
+        if not target._requires_grad:
+            raise GradError("One of the differentiated Tensors does not require grad")
+    retain = create_graph if retain_graph is None else retain_graph
+    found = run_backward(roots, first, retain_graph=retain, create_graph=create_graph,
+                         targets=targets, accumulate=False)
+    for i, result in enumerate(found):
+        if result is not None:
+            continue
+        if materialize_grads:
+            found[i] = wrap(np.zeros(targets[i]._array.shape, targets[i]._array.dtype))
+        elif not allow_unused:
+            raise GradError(
+                "One of the differentiated Tensors appears to not have been used in the graph. Set "
+                "allow_unused=True if this is the desired behavior."
+            )
+    return tuple(found)

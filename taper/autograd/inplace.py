@@ -1,0 +1,188 @@
+"""In-place updates on the tape, views included.
+
+Writing `result` into a tensor is, for the derivative, a change of name: the tensor takes over the
+result's node. Writing into a view changes its base: the base becomes "the old base with these
+elements taken from result" (CopySlices), and every view of it, when next asked for its grad_fn,
+becomes a selection of elements of the new base. Which elements is kept as flat positions within
+the base, so any strides will do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from taper.autograd.node import Node, Saved
+from taper.op import VALUE, Opaque, op
+from taper.storage import address, memory_of
+
+if TYPE_CHECKING:
+    from taper.tensor import Tensor
+
+
+@op
+class TakeFlat(Opaque):
+    """The elements at flat (row-major) positions."""
+
+    node_name = "AsStridedBackward0"
+    saves = ("input.shape",)
+
+    def forward(self, m: Any, input: Any, *, index: Any) -> Any:
+        return input.reshape(-1)[index]
+
+    def vjp(self, m: Any, grad: Any, out: Any, shape: Any, *, index: Any) -> Any:
+        return m.call(PutFlat, grad, index=index, shape=shape)
+
+
+@op
+class PutFlat(Opaque):
+    """Zeros of `shape` with `source` added at flat positions; TakeFlat's adjoint."""
+
+    def forward(self, m: Any, source: Any, *, index: Any, shape: Any) -> Any:
+        made = np.zeros(shape, source.dtype)
+        np.add.at(made.reshape(-1), index, source)
+        return made
+
+    def vjp(self, m: Any, grad: Any, out: Any, source: Any, *, index: Any, shape: Any) -> Any:
+        return m.call(TakeFlat, grad, index=index)
+
+
+@op
+class CopySlices(Opaque):
+    """`input` with the elements at flat positions replaced by `source`."""
+
+    node_name = "CopySlices"
+
+    def forward(self, m: Any, input: Any, source: Any, *, index: Any) -> Any:
+        made = np.array(input, order="C")
+        made.reshape(-1)[index] = source
+        return made
+
+    def vjp(self, m: Any, grad: Any, out: Any, input: Any, source: Any, *, index: Any,
+            needs: Any) -> Any:
+        rest = None
+        if needs[0]:
+            keep = np.ones(grad.shape, grad.dtype if m.on_arrays else grad.dtype.numpy)
+            keep.reshape(-1)[index] = 0
+            rest = grad * (keep if m.on_arrays else m.constant(keep))
+        return rest, m.call(TakeFlat, grad, index=index) if needs[1] else None
+
+
+class Overwritten(Node):
+    """The node of a tensor whose elements were all replaced by constants."""
+
+    __slots__ = ()
+
+    def name(self) -> str:
+        return "ZeroBackward0"
+
+    def run(self, lane: Any, grads: list[Any], needs: tuple[bool, ...]) -> Any:
+        return ()
+
+
+def positions(view: Tensor, base: Tensor) -> np.ndarray:
+    """Flat positions within `base` of the elements of `view`, in the view's shape."""
+    whole, part = base._array, view._array
+    item = whole.itemsize
+    start = (address(part) - address(whole)) // item
+    if whole.flags.c_contiguous:
+        numbers = np.arange(whole.size)
+    else:
+        numbers = np.zeros(memory_of(whole).size, np.int64)
+        inside = np.lib.stride_tricks.as_strided(
+            numbers, whole.shape, tuple(s // item * 8 for s in whole.strides)
+        )
+        inside[...] = np.arange(whole.size).reshape(whole.shape)
+    return np.lib.stride_tricks.as_strided(
+        numbers[start:], part.shape, tuple(s // part.itemsize * 8 for s in part.strides)
+    )
+
+
+def _alias(tensor: Tensor) -> Tensor:
+    """A tensor with the same memory and place on the tape, for the tape's use."""
+    from taper.tensor import wrap
+
+    made = wrap(tensor._array)
+    made._storage = tensor._storage
+    made._grad_fn = tensor._grad_fn
+    made._output_nr = tensor._output_nr
+    made._requires_grad = tensor._requires_grad
+    return made
+
+
+def _spare_saved(target: Tensor, function: Any, since: int) -> None:
+    """Copies the target's old value where the new nodes saved it: it is about to be lost."""
+    stack, seen = [function], set()
+    copy = None
+    while stack:
+        node = stack.pop()
+        if not isinstance(node, Node) or node.number < since or node in seen:
+            continue
+        seen.add(node)
+        stack.extend(e[0] for e in node.edges if e is not None)
+        saved = getattr(node, "saved", None) or ()
+        for i, (kind, item) in enumerate(saved):
+            if kind != VALUE or not isinstance(item, Saved):
+                continue
+            if np.may_share_memory(item.array, target._array):
+                copy = _alias(item.tensor)
+                copy._array = item.array.copy()
+                copy._storage = None
+                saved[i] = (VALUE, Saved(copy, copy._array))
+
+
+def rebase(target: Tensor, result: Tensor, since: int) -> None:
+    """Gives `target` the result's place on the tape. Called before the memory is written."""
+    from taper.dispatch import record
+
+    if result._array.shape != target._array.shape:
+        result = result.expand(target._array.shape)
+    if result._array.dtype != target._array.dtype:
+        result = result.to(target.dtype)
+    if since:
+        _spare_saved(target, result._grad_fn, since)
+    base = target._base
+    if base is None or target._view_version is None:
+        _take_over(target, result)
+        return
+    index = positions(target, base)
+    if not base._requires_grad and not result._requires_grad:
+        return
+    node = record(CopySlices, (_alias(base), result), [], None, {"index": index})
+    base._grad_fn = node
+    base._output_nr = 0
+    base._requires_grad = True
+    _reselect(target, base)
+
+
+def _take_over(target: Tensor, result: Tensor) -> None:
+    if result._grad_fn is not None:
+        target._grad_fn = result._grad_fn
+        target._output_nr = result._output_nr
+    elif result._requires_grad:  # a leaf copied as it is
+        copied = result.clone()
+        target._grad_fn, target._output_nr = copied._grad_fn, 0
+    else:
+        target._grad_fn, target._output_nr = Overwritten(()), 0
+    target._requires_grad = True
+
+
+def _reselect(view: Tensor, base: Tensor) -> None:
+    from taper.dispatch import record
+
+    view._grad_fn = record(TakeFlat, (_alias(base) if base._grad_fn is not None else base,), [],
+                           None, {"index": positions(view, base)})
+    view._output_nr = 0
+    view._requires_grad = True
+
+
+def current_function(view: Tensor) -> Any:
+    """The view's grad_fn, renewed if the memory was written since it was made."""
+    base, storage = view._base, view._storage
+    assert base is not None and storage is not None
+    if storage.version != view._view_version and base._requires_grad:
+        if base._grad_fn is not None or view._grad_fn is None:
+            _reselect(view, base)
+        view._view_version = storage.version
+    return view._grad_fn

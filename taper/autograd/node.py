@@ -1,0 +1,238 @@
+"""The tape: one node per recorded op call.
+
+A node knows its op, the nodes (or leaf tensors) its inputs came from, and what the derivative
+needs. Sequence numbers grow with time, so a node's inputs always have smaller numbers: that is all
+the ordering the engine needs.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from taper.errors import GradError
+from taper.op import SHAPE, VALUE, Op
+from taper.storage import Storage
+
+if TYPE_CHECKING:
+    from taper.tensor import Tensor
+
+next_number = itertools.count().__next__
+
+# Where a gradient goes: (node, output number), (leaf tensor, 0), or None.
+Edge = Any
+
+FREED = (
+    "Trying to backward through the graph a second time (or directly access saved tensors after "
+    "they have already been freed). Saved intermediate values of the graph are freed when you call "
+    ".backward() or autograd.grad(). Specify retain_graph=True if you need to backward through the "
+    "graph a second time or if you need to access saved tensors after calling backward."
+)
+
+
+class Node:
+    """Base of all nodes: edges, hooks, and PyTorch's surface of grad_fn."""
+
+    __slots__ = ("__weakref__", "_metadata", "edges", "hooks", "number", "trace")
+
+    edges: tuple[Edge, ...]
+    number: int
+
+    def __init__(self, edges: tuple[Edge, ...]) -> None:
+        self.edges = edges
+        self.number = next_number()
+        # kind -> list of (key, function); kinds: ("grad", output number), "pre", "post"
+        self.hooks: dict[Any, dict[int, Any]] | None = None
+        self.trace: str | None = None
+        self._metadata: dict[str, Any] | None = None
+
+    def name(self) -> str:
+        """PyTorch's name of the node, such as AddBackward0."""
+        raise NotImplementedError
+
+    def run(self, lane: Any, grads: list[Any], needs: tuple[bool, ...]) -> Any:
+        """Gradients of the inputs from those of the outputs, one per edge."""
+        raise NotImplementedError
+
+    def release(self) -> None:
+        """Forgets what was saved for the derivative."""
+
+    @property
+    def next_functions(self) -> tuple[tuple[Any, int], ...]:
+        """(node, output number) of every input; (None, 0) where no gradient flows."""
+        return tuple((None, 0) if e is None else (function_of(e), e[1]) for e in self.edges)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        if self._metadata is None:
+            self._metadata = {}
+        return self._metadata
+
+    def add_hook(self, kind: Any, hook: Any) -> Any:
+        """Registers a hook and returns its handle."""
+        if self.hooks is None:
+            self.hooks = {}
+        from taper.autograd.hooks import RemovableHandle
+
+        return RemovableHandle.enter(self.hooks.setdefault(kind, {}), hook)
+
+    def register_hook(self, hook: Any) -> Any:
+        """hook(grad_inputs, grad_outputs) runs after the node and may replace grad_inputs."""
+        return self.add_hook("post", hook)
+
+    def register_prehook(self, hook: Any) -> Any:
+        """hook(grad_outputs) runs before the node and may replace them."""
+        return self.add_hook("pre", hook)
+
+    def _sequence_nr(self) -> int:
+        return self.number
+
+    def __repr__(self) -> str:
+        return f"<{self.name()} object at {id(self):#x}>"
+
+
+# A grad_fn prints its own name, as in PyTorch, where every op has a node class.
+def type_name(node: Any) -> str:
+    """Name of the class PyTorch would show for the node."""
+    return str(node.name())
+
+
+def function_of(edge: Edge) -> Any:
+    """The node of an edge; a leaf tensor's is its AccumulateGrad."""
+    target = edge[0]
+    return target if isinstance(target, Node) else AccumulateGrad.of(target)
+
+
+class AccumulateGrad(Node):
+    """The end of the tape at a leaf: adds into `variable.grad`. Made when somebody looks."""
+
+    __slots__ = ("variable",)
+
+    def __init__(self, variable: Tensor) -> None:
+        super().__init__(())
+        self.variable = variable
+
+    @staticmethod
+    def of(variable: Tensor) -> AccumulateGrad:
+        """The leaf's node; the same one as long as anybody holds it."""
+        import weakref
+
+        known = variable.__dict__.get("_accumulate")
+        found = known() if known is not None else None
+        if found is None:
+            found = AccumulateGrad(variable)
+            variable._accumulate = weakref.ref(found)
+        return found
+
+    def name(self) -> str:
+        return "torch::autograd::AccumulateGrad"
+
+    def __repr__(self) -> str:
+        return f"<AccumulateGrad object at {id(self):#x}>"
+
+    def register_hook(self, hook: Any) -> Any:
+        raise NotImplementedError(
+            "AccumulateGrad.register_hook is not available; use "
+            "Tensor.register_post_accumulate_grad_hook"
+        )
+
+    register_prehook = register_hook
+
+
+class OpNode(Node):
+    """A recorded call of an op from the registry."""
+
+    __slots__ = ("attrs", "common", "dtypes", "op", "out", "saved", "shapes")
+
+    op: Op
+
+    def name(self) -> str:
+        return self.op.node_name
+
+    def release(self) -> None:
+        self.saved = None
+        self.out = None
+
+    def run(self, lane: Any, grads: list[Any], needs: tuple[bool, ...]) -> Any:
+        op = self.op
+        saved = self.saved
+        if saved is None:
+            raise GradError(FREED)
+        args = []
+        for kind, item in saved:
+            if kind == VALUE:
+                args.append(lane.value(self, item))
+            elif kind == SHAPE:
+                args.append(item)
+            else:
+                args.append(None)
+        out = self.out
+        if out is not None:
+            out = lane.output(self, out)
+        grad = grads[0] if op.outputs == 1 else tuple(grads)
+        if op.wants_needs:
+            result = op.vjp(lane.m, grad, out, *args, needs=needs, **self.attrs)
+        else:
+            result = op.vjp(lane.m, grad, out, *args, **self.attrs)
+        if type(result) is not tuple:
+            result = (result,)
+        if op.elementwise:
+            return lane.fit(result, needs, self.shapes, self.dtypes)
+        return result
+
+
+class Saved:
+    """A tensor kept for the derivative, with the version it had."""
+
+    __slots__ = ("array", "tensor", "version")
+
+    def __init__(self, tensor: Tensor, array: np.ndarray) -> None:
+        self.tensor = tensor
+        self.array = array
+        storage = tensor._storage
+        self.version = 0 if storage is None else storage.version
+
+
+class ManyOutputs(tuple[Any, ...]):
+    """(array, storage, version) of each output of a node that saves its outputs."""
+
+
+def modified(node: Node, array: np.ndarray, number: int, now: int, then: int) -> GradError:
+    """The error for a saved tensor that was written to before its derivative was computed."""
+    from taper import dtypes
+
+    kind = {"float32": "Float", "float64": "Double", "int64": "Long", "float16": "Half",
+            "bool": "Bool", "int32": "Int", "bfloat16": "BFloat16", "complex64": "ComplexFloat",
+            "complex128": "ComplexDouble"}.get(dtype.of(array.dtype).name, "")
+    what = f"output {number} of {node.name()}" if number >= 0 else "saved for " + node.name()
+    text = (
+        "one of the variables needed for gradient computation has been modified by an inplace "
+        f"operation: [torch.{kind}Tensor {list(array.shape)}], which is {what}, is at version "
+        f"{now}; expected version {then} instead. Hint: "
+    )
+    if node.trace:
+        text += ("the backtrace further above shows the operation that failed to compute its "
+                 "gradient. The variable in question was changed in there or anywhere later. "
+                 "Good luck!")
+    else:
+        text += ("enable anomaly detection to find the operation that failed to compute its "
+                 "gradient, with torch.autograd.set_detect_anomaly(True).")
+    return GradError(text)
+
+
+def check_version(node: Node, saved: Saved) -> None:
+    """An error if the saved tensor was written to since."""
+    storage = saved.tensor._storage
+    now = 0 if storage is None else storage.version
+    if now != saved.version and saved.tensor._array is saved.array:
+        number = saved.tensor._output_nr if saved.tensor._grad_fn is not None else -1
+        owner = saved.tensor._grad_fn or node
+        raise modified(owner, saved.array, number, now, saved.version)
+
+
+def check_output(node: Node, array: np.ndarray, storage: Storage, version: int) -> None:
+    """An error if the saved result was written to since."""
+    if storage.version != version:
+        raise modified(node, array, 0, storage.version, version)

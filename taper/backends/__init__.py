@@ -1,0 +1,1 @@
+"""Who evaluates: backends know arrays and kernels, not ops or tensors."""

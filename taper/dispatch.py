@@ -1,0 +1,399 @@
+"""The one road from an op call to its evaluation, and from a result into an existing tensor.
+
+`apply` takes every op call: it finds the common dtype, evaluates, wraps, and records a node if a
+derivative may be asked for. `assign` takes every in-place update. Nothing else evaluates ops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from taper import dtypes
+from taper.autograd.grad_mode import mode
+from taper.autograd.node import ManyOutputs, OpNode, Saved, next_number
+from taper.backends import reference
+from taper.errors import DtypeError, GradError, ShapeError
+from taper.op import SHAPE, VALUE, Op
+from taper.storage import storage_of
+from taper.tensor import Tensor, wrap
+
+_new = object.__new__
+_array = np.ndarray
+_math = reference.math
+_silence, _restore = reference.silence, reference.restore
+_FLOATING = "fcV"  # numpy kinds of dtypes that can have a gradient; V is bfloat16
+
+
+def apply(op: Op, *inputs: Any, **attrs: Any) -> Any:
+    """Evaluates `op` on tensors and Python numbers; returns a tensor (or a tuple of them).
+
+    Raises: ShapeError if the shapes do not fit, DtypeError if the op does not take the dtypes.
+    """
+    arrays = []
+    tracked = False
+    for x in inputs:
+        if isinstance(x, Tensor):
+            arrays.append(x._array)
+            if x._requires_grad or (x._view_version is not None and x._base._requires_grad):
+                tracked = True
+        else:
+            arrays.append(x)
+    common = None
+    if op.elementwise:
+        arrays, common = _agree(op, arrays)
+    token = _silence()
+    try:
+        out = op.run(_math, *arrays, **attrs)
+    except (ValueError, TypeError, IndexError) as error:
+        raise _explained(op, arrays, error) from error
+    finally:
+        _restore(token)
+    if op.outputs != 1:
+        return _wrap_many(op, inputs, arrays, common, attrs, out, tracked)
+    if type(out) is not _array:
+        out = np.asarray(out)
+    result = _new(Tensor)
+    result._array = out
+    if op.view:
+        _join(result, inputs[0])
+    if tracked and mode.grad and op.vjp is not None and out.dtype.kind in _FLOATING:
+        result._grad_fn = record(op, inputs, arrays, common, attrs)
+        result._requires_grad = True
+        if op.saves_out:
+            storage = storage_of(result)
+            result._grad_fn.out = (out, storage, storage.version)
+    return result
+
+
+def _join(view: Tensor, source: Tensor) -> None:
+    """Makes `view` a view of `source`'s memory."""
+    view._base = source if source._base is None else source._base
+    storage = view._storage = source._storage or storage_of(source)
+    if mode.grad and (source._base is None or source._view_version is not None):
+        # What the view's place on the tape was derived from; see autograd/inplace.py.
+        view._view_version = storage.version
+
+
+def _wrap_many(op: Op, inputs: Any, arrays: Any, common: Any, attrs: Any, outs: Any,
+               tracked: bool) -> tuple[Tensor, ...]:
+    results = tuple(wrap(o if type(o) is _array else np.asarray(o)) for o in outs)
+    if op.view:
+        source = inputs[0]
+        for result in results:
+            _join(result, source)
+    if tracked and mode.grad and op.vjp is not None:
+        node = record(op, inputs, arrays, common, attrs)
+        flags = op.differentiable
+        for number, result in enumerate(results):
+            if flags is not None and not flags[number]:
+                continue
+            if result._array.dtype.kind not in _FLOATING:
+                continue
+            result._grad_fn = node
+            result._output_nr = number
+            result._requires_grad = True
+        if op.saves_out:
+            node.out = ManyOutputs(
+                (r._array, storage_of(r), storage_of(r).version) for r in results
+            )
+    return results
+
+
+def record(op: Op, inputs: tuple[Any, ...], arrays: list[Any], common: Any,
+           attrs: dict[str, Any]) -> OpNode:
+    """Puts the call on the tape."""
+    node = _new(OpNode)
+    edges = []
+    saved = []
+    plan = op.plan
+    if op.variadic:
+        extra = len(inputs) - len(plan)
+        plan = plan[:-1] + plan[-1:] * (extra + 1)
+    for i, x in enumerate(inputs):
+        kind = plan[i]
+        if isinstance(x, Tensor):
+            function = x._grad_fn if x._view_version is None else x.grad_fn
+            if function is not None:
+                edges.append((function, x._output_nr))
+            elif x._requires_grad:
+                edges.append((x, 0))
+            else:
+                edges.append(None)
+            if kind == VALUE:
+                saved.append((VALUE, Saved(x, x._array)))
+            elif kind == SHAPE:
+                saved.append((SHAPE, x._array.shape))
+            else:
+                saved.append((kind, None))
+        else:
+            edges.append(None)
+            if kind == SHAPE:
+                saved.append((SHAPE, getattr(x, "shape", ())))
+            else:
+                saved.append((kind, x))
+    node.op = op
+    node.attrs = attrs
+    node.edges = tuple(edges)
+    node.saved = saved
+    node.out = None
+    node.number = next_number()
+    node.hooks = None
+    node.common = common
+    node._metadata = None
+    node.trace = None
+    if op.elementwise:
+        originals = [x._array if isinstance(x, Tensor) else None for x in inputs]
+        node.shapes = [None if a is None else a.shape for a in originals]
+        node.dtypes = None if common is None else [None if a is None else a.dtype
+                                                   for a in originals]
+    if mode.anomaly:
+        from taper.autograd.anomaly import trace_here
+
+        node.trace = trace_here()
+    return node
+
+
+_WEAK = {float: "fc", int: "fciu", bool: "fciub"}
+
+
+def _agree(op: Op, arrays: list[Any]) -> tuple[list[Any], Any]:
+    """The operands in their common dtype, and that dtype if a cast was needed."""
+    first = None
+    for a in arrays:
+        if type(a) is _array:
+            if first is None:
+                first = a.dtype
+            elif a.dtype is not first:
+                return _promote(op, arrays)
+    if first is None:
+        return _promote(op, arrays)
+    kind = first.kind
+    if kind == "f":
+        pass
+    elif kind == "V" or (op.floating and kind in "iub"):
+        return _promote(op, arrays)
+    for a in arrays:
+        if type(a) is not _array and a is not None and kind not in _WEAK.get(type(a), ""):
+            return _promote(op, arrays)
+    return arrays, None
+
+
+def _promote(op: Op, arrays: list[Any]) -> tuple[list[Any], Any]:
+    skip = getattr(op, "unpromoted", 0)
+    if skip and all(a is None or type(a) is _array for a in arrays[:skip]):
+        rest, common = _promote_all(op, arrays[skip:])
+        return arrays[:skip] + rest, common
+    return _promote_all(op, arrays)
+
+
+def _promote_all(op: Op, arrays: list[Any]) -> tuple[list[Any], Any]:
+    wanted = dtypes.of_operands(arrays)
+    if op.floating and wanted.category < dtypes.FLOAT:
+        wanted = dtypes.get_default_dtype()
+    common = wanted.numpy
+    made = []
+    for a in arrays:
+        if a is None:
+            made.append(a)
+        elif type(a) is _array:
+            made.append(a if a.dtype == common else a.astype(common))
+        else:
+            made.append(as_array(a, common))
+    return made, common
+
+
+def as_array(value: Any, numpy_dtype: np.dtype) -> np.ndarray:
+    """A Python number as a 0-d array, with PyTorch's error where an integer does not fit."""
+    try:
+        token = _silence()
+        try:
+            return np.asarray(value, numpy_dtype)
+        finally:
+            _restore(token)
+    except OverflowError:
+        name = dtypes.of(numpy_dtype).name
+        raise RuntimeError(
+            f"value cannot be converted to type {name}_t without overflow"
+        ) from None
+    except TypeError:
+        return np.asarray(value).astype(numpy_dtype)
+
+
+def _explained(op: Op, arrays: list[Any], error: Exception) -> Exception:
+    """numpy's complaint as taper's, with the op, shapes and dtypes."""
+    from taper.errors import TaperError
+
+    if isinstance(error, TaperError):
+        return error
+    held = [a for a in arrays if type(a) is _array]
+    if op.elementwise:
+        for i, one in enumerate(held):
+            for other in held[i + 1 :]:
+                clash = _clash(one.shape, other.shape)
+                if clash is not None:
+                    return ShapeError(op.name, clash)
+        names = ", ".join(dtypes.of(a.dtype).name for a in held)
+        if isinstance(error, TypeError):
+            return DtypeError(op.name, f"not implemented for {names}")
+    shapes = ", ".join(f"{dtypes.of(a.dtype).name}{list(a.shape)}" for a in held)
+    text = f"{error} (inputs: {shapes})"
+    if isinstance(error, IndexError):
+        from taper.errors import DimError
+
+        return DimError(op.name, text)
+    if isinstance(error, TypeError):
+        return DtypeError(op.name, text)
+    return ShapeError(op.name, text)
+
+
+def _clash(one: tuple[int, ...], other: tuple[int, ...]) -> str | None:
+    """Why two shapes do not broadcast, in PyTorch's words."""
+    for back in range(1, min(len(one), len(other)) + 1):
+        a, b = one[-back], other[-back]
+        if a != b and a != 1 and b != 1:
+            dim = max(len(one), len(other)) - back
+            return (f"The size of tensor a ({a}) must match the size of tensor b ({b}) at "
+                    f"non-singleton dimension {dim} (shapes {list(one)} and {list(other)})")
+    return None
+
+
+# ---------------------------------------------------------------- writing into tensors
+
+
+def touch(tensor: Tensor) -> None:
+    """Counts a write to the tensor's memory."""
+    storage_of(tensor).version += 1
+
+
+def check_writable(tensor: Tensor, name: str, taped: bool) -> None:
+    """The errors of writing in place: leaves that require grad, overlapping memory."""
+    if taped and tensor.requires_grad and mode.grad:
+        if tensor._grad_fn is None and tensor._base is None:
+            raise GradError("a leaf Variable that requires grad is being used in an in-place "
+                            "operation.")
+        base = tensor._base
+        if base is not None and base._requires_grad and base._grad_fn is None:
+            raise GradError("a view of a leaf Variable that requires grad is being used in an "
+                            "in-place operation.")
+    array = tensor._array
+    if array.ndim and 0 in array.strides and array.size > 1:
+        for extent, stride in zip(array.shape, array.strides, strict=True):
+            if stride == 0 and extent > 1:
+                raise RuntimeError(
+                    "unsupported operation: more than one element of the written-to tensor refers "
+                    "to a single memory location. Please clone() the tensor before performing the "
+                    "operation."
+                )
+
+
+def assign(target: Tensor, result: Any, name: str = "copy_", since: int = 0) -> Tensor:
+    """Writes `result` into `target`'s memory: the second half of every in-place op.
+
+    The result must have the target's shape (it may broadcast to it) and a dtype whose category
+    fits. The target takes over the result's place on the tape; if it is a view, its base does.
+    `since` is the sequence number at which the computation of the result began.
+    """
+    if not isinstance(target, Tensor):
+        raise TypeError(f"{name}: the written-to argument must be a Tensor")
+    source = result._array
+    array = target._array
+    taped = mode.grad and (result._requires_grad or target.requires_grad)
+    check_writable(target, name, taped)
+    if source.shape != array.shape:
+        if name != "copy_" or not _fits(source.shape, array.shape):
+            raise ShapeError(
+                name,
+                f"output with shape {list(array.shape)} doesn't match the broadcast shape "
+                f"{list(source.shape)}",
+            )
+    if source.dtype != array.dtype and name != "copy_":
+        given, held = dtypes.of(source.dtype), dtypes.of(array.dtype)
+        if not dtypes.can_cast(given, held):
+            raise DtypeError(
+                name, f"result type {_cpp_name(given)} can't be cast to the desired output type "
+                f"{_cpp_name(held)}"
+            )
+    if result is target:
+        return target
+    if taped:
+        from taper.autograd.inplace import rebase
+
+        rebase(target, result, since)
+    store(array, source)
+    touch(target)
+    if target._view_version is not None:
+        target._view_version = target._storage.version  # type: ignore[union-attr]
+    return target
+
+
+def store(array: np.ndarray, source: np.ndarray) -> None:
+    """array[...] = source with PyTorch's casts."""
+    if source.dtype.kind == "c" and array.dtype.kind != "c":
+        source = source.astype(bool) if array.dtype.kind == "b" else source.real
+    token = _silence()
+    try:
+        np.copyto(array, source, casting="unsafe")
+    finally:
+        _restore(token)
+
+
+def _fits(source: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    if len(source) > len(target):
+        return False
+    return all(a in (1, b) for a, b in zip(source[::-1], target[::-1], strict=False))
+
+
+_CPP_NAMES = {"float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16",
+              "int64": "Long", "int32": "Int", "int16": "Short", "int8": "Char", "uint8": "Byte",
+              "bool": "Bool", "complex64": "ComplexFloat", "complex128": "ComplexDouble",
+              "uint16": "UInt16", "uint32": "UInt32", "uint64": "UInt64"}
+
+
+def _cpp_name(d: dtypes.dtype) -> str:
+    """The dtype's name in PyTorch's error texts, such as Float."""
+    return _CPP_NAMES[d.name]
+
+
+def write_out(name: str, function: Callable[..., Any], args: Any, kwargs: Any, out: Any) -> Any:
+    """Runs a function and stores its result in `out`, resizing it if it has another shape."""
+    result = function(*args, **kwargs)
+    if isinstance(out, Tensor):
+        _store_out(name, out, result, args)
+        return out
+    results = tuple(result)
+    if len(out) != len(results):
+        raise TypeError(f"{name}(): expected a tuple of {len(results)} tensors for out, "
+                        f"got {len(out)}")
+    for each, value in zip(out, results, strict=True):
+        _store_out(name, each, value, args)
+    return type(result)(out) if type(result) is not tuple else tuple(out)
+
+
+def _store_out(name: str, out: Tensor, result: Tensor, args: Any) -> None:
+    if mode.grad and (out._requires_grad or any(
+        isinstance(a, Tensor) and a._requires_grad for a in args
+    )):
+        raise GradError(f"{name}(): functions with out=... arguments don't support automatic "
+                        "differentiation, but one of the arguments requires grad.")
+    given, held = result.dtype, out.dtype
+    if given is not held and not dtypes.can_cast(given, held):
+        raise DtypeError(f"result type {_cpp_name(given)} can't be cast to the desired output "
+                         f"type {_cpp_name(held)}")
+    if out._array.shape != result._array.shape:
+        if out._array.size:
+            import warnings
+
+            warnings.warn(
+                f"An output with one or more elements was resized since it had shape "
+                f"{list(out._array.shape)}, which does not match the required output shape "
+                f"{list(result._array.shape)}. This behavior is deprecated, and in a future "
+                "PyTorch release outputs will not be resized unless they have zero elements. You "
+                "can explicitly reuse an out tensor t by resizing it, inplace, to zero elements "
+                "with t.resize_(0).", UserWarning, stacklevel=4)
+        out.resize_(result._array.shape)
+    check_writable(out, name, False)
+    store(out._array, result._array)
+    touch(out)

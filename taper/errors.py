@@ -1,0 +1,130 @@
+"""The errors taper raises: each is a subclass of the exception PyTorch raises in its place.
+
+A message names the op first, then the shapes and dtypes at hand. `located` adds, by looking at the
+stack at the moment of raising, the path of the module whose forward is running and the user's
+line; nothing is recorded in advance, so a program without errors pays nothing for it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pickle import UnpicklingError
+from types import FrameType
+
+__all__ = [
+    "ByteOrderError",
+    "CheckpointError",
+    "CheckpointPickleError",
+    "DataFileError",
+    "DataFileMissing",
+    "DimError",
+    "DtypeError",
+    "GradError",
+    "MissingFeature",
+    "OutOfMemoryError",
+    "ShapeError",
+    "TaperError",
+    "TruncatedCheckpoint",
+]
+
+
+def _package_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+
+def _module_path(owner: object, root: object) -> str | None:
+    """Name of module `owner` inside module `root`, such as encoder.layers.0."""
+    for name, module in root.named_modules():  # type: ignore[attr-defined]
+        if module is owner:
+            return str(name)
+    return None
+
+
+def location() -> str:
+    """Two lines saying where the program is: the module's path and the user's line.
+
+    Empty outside of any module and any user code.
+    """
+    modules: list[object] = []
+    user_line = ""
+    frame: FrameType | None = sys._getframe(1)
+    package = __name__.partition(".")[0]
+    while frame is not None:
+        if _package_of(frame) != package and not user_line:
+            user_line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        if frame.f_code.co_name in ("forward", "__call__"):
+            owner = frame.f_locals.get("self")
+            if hasattr(owner, "_modules") and hasattr(owner, "named_modules"):
+                if not modules or modules[-1] is not owner:
+                    modules.append(owner)
+        frame = frame.f_back
+    lines = []
+    if modules:
+        inner, outer = modules[0], modules[-1]
+        path = _module_path(inner, outer) or ""
+        name = type(outer).__name__ + ("." + path if path else "")
+        extra = inner.extra_repr()  # type: ignore[attr-defined]
+        lines.append(f"in module {name}, {type(inner).__name__}({extra})")
+    if user_line:
+        lines.append(f"called at {user_line}")
+    return "".join(f"\n  {line}" for line in lines)
+
+
+class TaperError(Exception):
+    """Base of taper's own errors."""
+
+
+class _Located(TaperError):
+    """An error of an op call: `Class(op, text)` reads "op: text" and says where it happened."""
+
+    def __init__(self, op: str, text: str | None = None) -> None:
+        message = op if text is None else f"{op}: {text}"
+        super().__init__(message + location())
+
+
+class ShapeError(_Located, RuntimeError):
+    """The sizes of the tensors do not fit together or do not fit the op."""
+
+
+class DtypeError(_Located, RuntimeError):
+    """The op does not exist for this dtype, or the dtypes do not fit together."""
+
+
+class GradError(_Located, RuntimeError):
+    """The derivative cannot be computed as asked."""
+
+
+class DimError(_Located, IndexError):
+    """A dimension or an index lies outside the tensor."""
+
+
+class MissingFeature(_Located, NotImplementedError):
+    """taper does not have this yet; the text says what works instead."""
+
+
+class CheckpointError(TaperError, RuntimeError):
+    """A checkpoint file is damaged or is not what it claims to be."""
+
+
+class CheckpointPickleError(CheckpointError, UnpicklingError):
+    """The pickle inside a checkpoint names what is not plain data, or is damaged."""
+
+
+class TruncatedCheckpoint(CheckpointPickleError, EOFError):
+    """A checkpoint ends too early."""
+
+
+class ByteOrderError(CheckpointError, ValueError):
+    """A checkpoint's byte order is neither little nor big."""
+
+
+class DataFileError(TaperError, ValueError):
+    """A data file is missing, truncated or in another format than expected."""
+
+
+class DataFileMissing(DataFileError, RuntimeError):
+    """The files of a data set are not there and could not be fetched."""
+
+
+class OutOfMemoryError(TaperError, RuntimeError):
+    """The memory for a tensor could not be had."""

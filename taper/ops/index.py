@@ -1,0 +1,377 @@
+"""Indexing: x[...], x[...] = value.
+
+Integers, slices, None and Ellipsis give views. Index tensors (integers or masks) gather copies:
+the basic part of the key is applied first, as PyTorch does, then all index tensors at once with
+numpy's rule for the place of the result's dimensions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from taper.autograd.grad_mode import mode
+from taper.dispatch import apply, assign, check_writable, store, touch
+from taper.errors import DimError, ShapeError
+from taper.op import Opaque, op, public
+from taper.ops.view import Select, Slice
+from taper.tensor import Tensor, wrap
+
+
+@op
+class Index(Opaque):
+    """Gathers by index arrays; `spec` has, for each dimension, an index's number or None."""
+
+    name = "index"
+    node_name = "IndexBackward0"
+    saves = ("input.shape", "indices")
+
+    def forward(self, m: Any, input: Any, *indices: Any, spec: tuple[Any, ...]) -> Any:
+        return input[numpy_key(indices, spec)]
+
+    def vjp(self, m: Any, grad: Any, out: Any, input: Any, *indices: Any, spec: Any) -> Any:
+        return (m.call(IndexAdjoint, grad, *indices, spec=spec, shape=input),
+                *[None for _ in indices])
+
+
+@op
+class IndexAdjoint(Opaque):
+    """Zeros of `shape` with `source` added where the indices point."""
+
+    saves = ("indices",)
+
+    def forward(self, m: Any, source: Any, *indices: Any, spec: Any, shape: Any) -> Any:
+        made = np.zeros(shape, source.dtype)
+        key = numpy_key(indices, spec)
+        if all(i.dtype.kind == "b" for i in indices):
+            made[key] = source  # a mask names no element twice
+        else:
+            np.add.at(made, key, source)
+        return made
+
+    def vjp(self, m: Any, grad: Any, out: Any, source: Any, *indices: Any, spec: Any,
+            shape: Any) -> Any:
+        return m.call(Index, grad, *indices, spec=spec), *[None for _ in indices]
+
+
+@op
+class IndexPut(Opaque):
+    """`input` with the indexed elements replaced by (or increased by) `values`."""
+
+    name = "index_put"
+    node_name = "IndexPutBackward0"
+    saves = ("values.shape", "indices")
+
+    def forward(self, m: Any, input: Any, values: Any, *indices: Any, spec: Any,
+                accumulate: bool) -> Any:
+        made = input.copy()
+        put(made, numpy_key(indices, spec), values, accumulate)
+        return made
+
+    def vjp(self, m: Any, grad: Any, out: Any, input: Any, values: Any, *indices: Any, spec: Any,
+            accumulate: bool, needs: Any) -> Any:
+        rest = grad
+        if needs[0] and not accumulate:
+            rest = m.call(IndexPut, grad, m.zeros((), grad.dtype), *indices, spec=spec,
+                          accumulate=False)
+        picked = None
+        if needs[1]:
+            picked = m.sum_to(m.call(Index, grad, *indices, spec=spec), values)
+        return rest, picked, *[None for _ in indices]
+
+
+def numpy_key(indices: Any, spec: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The numpy index of a spec; a mask stands for as many dimensions as it has."""
+    return tuple(slice(None) if s is None else indices[s] for s in spec)
+
+
+def put(array: np.ndarray, key: Any, values: Any, accumulate: bool) -> None:
+    """array[key] = values, or += counting repeated indices."""
+    if accumulate:
+        np.add.at(array, key, values)
+    else:
+        array[key] = values
+
+
+# ---------------------------------------------------------------- reading keys
+
+
+def _as_index(item: Any) -> Tensor | None:
+    """An index tensor for a list, array or tensor; None for anything else."""
+    if isinstance(item, Tensor):
+        return item
+    if isinstance(item, np.ndarray):
+        return wrap(item)
+    if isinstance(item, (list, tuple, range)):
+        from taper.ops.create import tensor
+
+        made = tensor(list(item))
+        return made.long() if made.numel() == 0 else made
+    return None
+
+
+def _checked_index(index: Tensor) -> Tensor:
+    kind = index._array.dtype.kind
+    if kind in "iub":
+        if index._array.dtype == np.uint8:
+            import warnings
+
+            warnings.warn("indexing with dtype torch.uint8 is now deprecated, please use a dtype "
+                          "torch.bool instead.", UserWarning, stacklevel=5)
+            return wrap(index._array != 0)
+        return index
+    raise DimError("tensors used as indices must be long, int, byte or bool tensors")
+
+
+def parse(shape: tuple[int, ...], key: Any) -> tuple[tuple[Any, ...], list[Tensor], list[Any]]:
+    """(basic key, index tensors, spec over the dimensions that the basic key leaves)."""
+    items = list(key) if isinstance(key, tuple) else [key]
+    if isinstance(key, list) and any(
+        isinstance(k, (slice, Tensor)) or k is None or k is Ellipsis for k in key
+    ):
+        items = key
+    parsed: list[Any] = []
+    used = 0
+    for item in items:
+        if item is None or item is Ellipsis or isinstance(item, (bool, np.bool_)):
+            parsed.append(item)
+            continue
+        if isinstance(item, slice):
+            parsed.append(_slice(item))
+            used += 1
+            continue
+        if isinstance(item, Tensor) and item._array.ndim == 0 and item._array.dtype.kind in "iu" \
+                and item._array.dtype != np.uint8:
+            parsed.append(int(item._array))
+            used += 1
+            continue
+        index = _as_index(item)
+        if index is not None:
+            index = _checked_index(index)
+            parsed.append(index)
+            used += index._array.ndim if index._array.dtype.kind == "b" else 1
+        elif hasattr(item, "__index__"):
+            parsed.append(item.__index__())
+            used += 1
+        else:
+            raise TypeError("only integers, slices (`:`), ellipsis (`...`), None and long or byte "
+                            f"Variables are valid indices (got {type(item).__name__})")
+    if used > len(shape):
+        if len(shape) == 0 and all(isinstance(p, int) for p in parsed):
+            raise DimError("invalid index of a 0-dim tensor. Use `tensor.item()` in Python or "
+                           "`tensor.item<T>()` in C++ to convert a 0-dim tensor to a number")
+        raise DimError(f"too many indices for tensor of dimension {len(shape)}")
+    if sum(p is Ellipsis for p in parsed) > 1:
+        raise DimError("an index can only have a single ellipsis ('...')")
+    place = next((i for i, p in enumerate(parsed) if p is Ellipsis), len(parsed))
+    parsed[place : place + 1] = [slice(None)] * (len(shape) - used)
+    return _split_key(shape, parsed)
+
+
+def _slice(item: slice) -> slice:
+    step = item.step
+    if step is not None and int(step) <= 0:
+        raise ValueError("step must be greater than zero")
+    if all(v is None or type(v) is int for v in (item.start, item.stop, step)):
+        return item
+    return slice(*[None if v is None else v.__index__() for v in (item.start, item.stop, step)])
+
+
+def _split_key(shape: Any, parsed: list[Any]) -> tuple[tuple[Any, ...], list[Tensor], list[Any]]:
+    basic: list[Any] = []
+    indices: list[Tensor] = []
+    spec: list[Any] = []
+    dim = 0
+    for item in parsed:
+        if isinstance(item, Tensor):
+            mask = item._array.dtype.kind == "b"
+            count = item._array.ndim if mask else 1
+            if mask:
+                for k, n in enumerate(item._array.shape):
+                    if n != shape[dim + k]:
+                        raise DimError(
+                            f"The shape of the mask {list(item._array.shape)} at index {k} does "
+                            f"not match the shape of the indexed tensor {list(shape)} at index "
+                            f"{dim + k}")
+            if mask and count == 0:
+                basic.append(None)
+                item = wrap(item._array.reshape(1))
+            else:
+                basic.extend([slice(None)] * count)
+            spec.append(len(indices))
+            indices.append(item)
+            dim += count
+        elif isinstance(item, (bool, np.bool_)):
+            basic.append(None)
+            spec.append(len(indices))
+            indices.append(wrap(np.array([bool(item)])))
+        elif item is None:
+            basic.append(None)
+            spec.append(None)
+        elif isinstance(item, slice):
+            basic.append(item)
+            spec.append(None)
+            dim += 1
+        else:
+            extent = shape[dim]
+            if not -extent <= item < extent:
+                raise DimError(f"index {item} is out of bounds for dimension {dim} with size "
+                               f"{extent}")
+            basic.append(item)
+            dim += 1
+    return tuple(basic), indices, spec
+
+
+def _trim(spec: list[Any]) -> tuple[Any, ...]:
+    while spec and spec[-1] is None:
+        spec.pop()
+    return tuple(spec)
+
+
+def _basic(input: Tensor, key: tuple[Any, ...]) -> Tensor:
+    if all(type(k) is slice and k == slice(None) for k in key):
+        return input
+    return apply(Slice, input, key=key)  # type: ignore[no-any-return]
+
+
+def getitem(self: Tensor, key: Any) -> Tensor:
+    """The elements that `key` selects: a view for basic keys, a copy for index tensors.
+
+    Raises: IndexError for an index out of range or too many indices.
+    """
+    shape = self._array.shape
+    if type(key) is int:
+        if not shape:
+            raise DimError("invalid index of a 0-dim tensor. Use `tensor.item()` in Python or "
+                           "`tensor.item<T>()` in C++ to convert a 0-dim tensor to a number")
+        extent = shape[0]
+        if not -extent <= key < extent:
+            raise DimError(f"index {key} is out of bounds for dimension 0 with size {extent}")
+        return apply(Select, self, axis=0, index=key % extent)  # type: ignore[no-any-return]
+    basic, indices, spec = parse(shape, key)
+    if not indices:
+        return apply(Slice, self, key=basic)  # type: ignore[no-any-return]
+    _check_bounds(self, basic, indices, spec)
+    return apply(Index, _basic(self, basic), *indices, spec=_trim(spec))  # type: ignore[no-any-return]
+
+
+def _check_bounds(self: Tensor, basic: Any, indices: list[Tensor], spec: list[Any]) -> None:
+    shape = np.broadcast_to(np.empty(()), self._array.shape)[basic].shape
+    dim = 0
+    used = []
+    for s in spec:
+        if s is None:
+            dim += 1
+            continue
+        index = indices[s]._array
+        if index.dtype.kind == "b":
+            dim += index.ndim
+            continue
+        extent = shape[dim]
+        if index.size and (index.min() < -extent or index.max() >= extent):
+            bad = index[(index < -extent) | (index >= extent)].flat[0]
+            raise DimError(f"index {bad} is out of bounds for dimension {dim} with size {extent}")
+        used.append(index.shape)
+        dim += 1
+    try:
+        np.broadcast_shapes(*used)
+    except ValueError:
+        raise DimError("shape mismatch: indexing tensors could not be broadcast together with "
+                       "shapes " + ", ".join(str(list(s)) for s in used)) from None
+
+
+def setitem(self: Tensor, key: Any, value: Any) -> None:
+    """Writes `value` (a number or a tensor that broadcasts) where `key` selects."""
+    basic, indices, spec = parse(self._array.shape, key)
+    if not isinstance(value, Tensor):
+        if isinstance(value, (bool, int, float, complex, np.generic)):
+            value = wrap(np.asarray(value))
+        else:
+            from taper.ops.create import tensor
+
+            value = tensor(value)
+    taped = mode.grad and (value.requires_grad or self.requires_grad)
+    if indices:
+        _check_bounds(self, basic, indices, spec)
+        _put_indexed(self, basic, indices, _trim(spec), value, False, taped)
+        return
+    if not taped:
+        check_writable(self, "copy_", False)
+        place = self._array[(*basic, ...)]
+        store(place, _fit(value._array, place.shape))
+        touch(self)
+        return
+    view = apply(Slice, self, key=basic)
+    source = value if value._array.ndim <= view._array.ndim else \
+        value.reshape(_fit(value._array, view._array.shape).shape)
+    assign(view, source, "copy_")
+
+
+def _fit(source: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The source without leading dimensions of size 1 that the target lacks."""
+    while source.ndim > len(shape) and source.shape[0] == 1:
+        source = source[0]
+    try:
+        return np.broadcast_to(source, shape)
+    except ValueError:
+        for back in range(1, min(source.ndim, len(shape)) + 1):
+            if source.shape[-back] not in (1, shape[-back]):
+                raise ShapeError(
+                    f"The expanded size of the tensor ({shape[-back]}) must match the existing "
+                    f"size ({source.shape[-back]}) at non-singleton dimension "
+                    f"{len(shape) - back}.  Target sizes: {list(shape)}.  Tensor sizes: "
+                    f"{list(source.shape)}") from None
+        raise ShapeError(f"shape mismatch: value tensor of shape {list(source.shape)} cannot be "
+                         f"broadcast to indexing result of shape {list(shape)}") from None
+
+
+def _put_indexed(self: Tensor, basic: Any, indices: list[Tensor], spec: Any, value: Tensor,
+                 accumulate: bool, taped: bool) -> None:
+    if value.dtype is not self.dtype:
+        if value._array.ndim == 0 or not accumulate:
+            value = value.to(self.dtype)
+    if not taped:
+        check_writable(self, "index_put_", False)
+        place = self._array[(*basic, ...)]
+        source = value._array
+        key = numpy_key([i._array for i in indices], spec)
+        shape = _picked_shape(place, key)
+        put(place, key, _fit(source, shape), accumulate)
+        touch(self)
+        return
+    view = _basic(self, basic)
+    result = apply(IndexPut, view, value, *indices, spec=spec, accumulate=accumulate)
+    assign(view if view is not self else self, result, "index_put_")
+
+
+def _picked_shape(place: np.ndarray, key: Any) -> tuple[int, ...]:
+    return np.broadcast_to(np.empty((), np.uint8), place.shape)[key].shape
+
+
+def _key_of(indices: Any) -> tuple[Any, ...]:
+    return tuple(slice(None) if i is None else i for i in indices)
+
+
+@public(method=True, name="index_put_")
+def index_put_(input: Tensor, indices: Any, values: Tensor, accumulate: bool = False) -> Tensor:
+    """input[indices] = values (or += with `accumulate`, counting repeated indices)."""
+    basic, found, spec = parse(input._array.shape, _key_of(indices))
+    if values.dtype is not input.dtype:
+        raise RuntimeError("Index put requires the source and destination dtypes match, got "
+                           f"{input.dtype.name} for the destination and {values.dtype.name} for "
+                           "the source.")
+    taped = mode.grad and (values.requires_grad or input.requires_grad)
+    _check_bounds(input, basic, found, spec)
+    _put_indexed(input, basic, found, _trim(spec), values, accumulate, taped)
+    return input
+
+
+@public(method=True)
+def index_put(input: Tensor, indices: Any, values: Tensor, accumulate: bool = False) -> Tensor:
+    """A copy of `input` with input[indices] = values (or += with `accumulate`)."""
+    return index_put_(input.clone(), indices, values, accumulate)
+
+
+Tensor.__getitem__ = getitem  # type: ignore[method-assign]
+Tensor.__setitem__ = setitem  # type: ignore[attr-defined]

@@ -1,0 +1,69 @@
+"""The variants that are derived from a public function: in place, `out=`, numpy's spelling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+_SPELLINGS = {"axis": "dim", "keepdims": "keepdim", "x": "input", "x1": "input", "x2": "other"}
+
+
+def _dressed(wrapper: Any, function: Any, name: str) -> Any:
+    wrapper.__name__ = name
+    wrapper.__qualname__ = name
+    wrapper.__doc__ = function.__doc__
+    wrapper.__module__ = function.__module__
+    wrapper.__wrapped__ = function
+    return wrapper
+
+
+def parameters(function: Any) -> tuple[str, ...]:
+    """Names of the function's parameters, keyword-only ones included."""
+    function = getattr(function, "__wrapped__", function)
+    code = function.__code__
+    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+
+
+def with_numpy_spelling(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, also taking axis= for dim=, keepdims= for keepdim=, x= for input=."""
+    names = parameters(function)
+    if "dim" not in names or "axis" in names:
+        return function
+
+    def spelled(*args: Any, **kwargs: Any) -> Any:
+        for theirs in kwargs:
+            if theirs in _SPELLINGS and theirs not in names:
+                kwargs = {_SPELLINGS.get(k, k) if k not in names else k: v
+                          for k, v in kwargs.items()}
+                break
+        return function(*args, **kwargs)
+
+    return _dressed(spelled, function, function.__name__)  # type: ignore[no-any-return]
+
+
+def with_out(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """The function with the keyword `out`, a tensor (or tuple of tensors) that takes the result."""
+    if "out" in parameters(function):
+        return function
+
+    def called(*args: Any, out: Any = None, **kwargs: Any) -> Any:
+        if out is None:
+            return function(*args, **kwargs)
+        from taper.dispatch import write_out
+
+        return write_out(name, function, args, kwargs, out)
+
+    return _dressed(called, function, name)  # type: ignore[no-any-return]
+
+
+def in_place(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """The method `name_`: computes out of place, then assigns to the tensor."""
+
+    def changed(self: Any, *args: Any, **kwargs: Any) -> Any:
+        from taper.autograd.node import next_number
+        from taper.dispatch import assign
+
+        since = next_number()
+        return assign(self, function(self, *args, **kwargs), name + "_", since)
+
+    return _dressed(changed, function, name + "_")  # type: ignore[no-any-return]
