@@ -1,0 +1,113 @@
+"""Looking at the tape: Node, saved-tensor hooks, gradient edges."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from taper.autograd.node import AccumulateGrad, Node
+from taper.tensor import Tensor
+
+__all__ = ["GradientEdge", "Node", "allow_mutation_on_saved_tensors", "disable_saved_tensors_hooks",
+           "get_gradient_edge", "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks"]
+
+
+class GradientEdge(NamedTuple):
+    """A node and the number of its output: where a gradient arrives."""
+
+    node: Any
+    output_nr: int
+
+
+def get_gradient_edge(tensor: Tensor) -> GradientEdge:
+    """The edge at which the tensor's gradient arrives."""
+    if not tensor.requires_grad:
+        raise RuntimeError("It is not possible to get the gradient edge for a Tensor that does not "
+                           "require gradients")
+    function = tensor.grad_fn
+    if function is None:
+        return GradientEdge(AccumulateGrad.of(tensor), 0)
+    return GradientEdge(function, tensor._output_nr)
+
+
+def register_multi_grad_hook(tensors: Any, fn: Any, *, mode: str = "all") -> Any:
+    """Calls fn(grads) when all gradients have arrived, or fn(grad) at the first ("any")."""
+    tensors = list(tensors)
+    if mode not in ("all", "any"):
+        raise ValueError(f"Expects mode to be one of ('all', 'any') but got {mode}")
+    state: dict[str, Any] = {"grads": [None] * len(tensors), "count": 0, "done": False}
+
+    def make(i: int) -> Any:
+        def hook(grad: Tensor) -> None:
+            if mode == "any":
+                if not state["done"]:
+                    state["done"] = True
+                    fn(grad)
+                return
+            state["grads"][i] = grad
+            state["count"] += 1
+            if state["count"] == len(tensors):
+                grads, state["grads"], state["count"] = state["grads"], [None] * len(tensors), 0
+                fn(grads)
+
+        return hook
+
+    handles = [t.register_hook(make(i)) for i, t in enumerate(tensors)]
+
+    class Handles:
+        def remove(self) -> None:
+            for handle in handles:
+                handle.remove()
+
+    return Handles()
+
+
+class saved_tensors_hooks:
+    """pack and unpack hooks for what ops save.
+
+    Raises: NotImplementedError on entering: taper saves the tensors themselves. Use
+    torch.utils.checkpoint to save memory.
+    """
+
+    def __init__(self, pack_hook: Any, unpack_hook: Any) -> None:
+        self.hooks = pack_hook, unpack_hook
+
+    def __enter__(self) -> None:
+        raise NotImplementedError("saved_tensors_hooks is not available in taper yet; use "
+                                  "torch.utils.checkpoint.checkpoint to trade time for memory")
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+
+class save_on_cpu(saved_tensors_hooks):
+    """Saved tensors on the CPU, where they are already: a context without effect."""
+
+    def __init__(self, pin_memory: bool = False, device_type: str = "cuda") -> None:
+        pass
+
+    def __enter__(self) -> None:
+        return None
+
+
+class disable_saved_tensors_hooks:
+    """A context in which saved-tensor hooks are an error; taper has none."""
+
+    def __init__(self, error_message: str) -> None:
+        self.error_message = error_message
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+
+class allow_mutation_on_saved_tensors:
+    """Raises: NotImplementedError on entering. Clone a tensor before writing to it instead."""
+
+    def __enter__(self) -> None:
+        raise NotImplementedError("allow_mutation_on_saved_tensors is not available in taper yet; "
+                                  "clone the tensor before the in-place update")
+
+    def __exit__(self, *error: object) -> None:
+        return None
