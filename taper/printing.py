@@ -9,13 +9,14 @@ knows (its dtype where it is not the usual one, its gradient).
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from taper import dtype as dtypes
+from taper import dtypes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -191,13 +192,18 @@ def _dtype_is_obvious(dtype: dtypes.dtype) -> bool:
                      dtypes.bool_)
 
 
+def _is_parameter(tensor: Tensor) -> bool:
+    # Without taper.nn there are no parameters, and printing need not load it to know.
+    parameter = sys.modules.get("taper.nn.parameter")
+    return parameter is not None and isinstance(tensor, parameter.Parameter)
+
+
 def tensor_text(tensor: Tensor, contents: str | None = None) -> str:
     """The repr of a tensor; `contents` stands in for its numbers."""
-    from taper.nn.parameter import Parameter
     from taper.tensor import Tensor
 
     kind = type(tensor)
-    plain = kind is Tensor or kind is Parameter
+    plain = kind is Tensor or (_is_parameter(tensor) and kind.__name__ == "Parameter")
     prefix = "tensor(" if plain else kind.__name__ + "("
     dtype, notes = tensor.dtype, []
     size = "size=" + str(tuple(tensor.shape))
@@ -218,7 +224,7 @@ def tensor_text(tensor: Tensor, contents: str | None = None) -> str:
     if contents is None:
         contents = array_text(tensor._array, len(prefix))
     text = _with_notes(prefix + contents, notes, len(prefix))
-    return f"Parameter({text})" if isinstance(tensor, Parameter) and not plain else text
+    return f"Parameter({text})" if _is_parameter(tensor) and not plain else text
 
 
 def parameter_text(parameter: Tensor) -> str:
