@@ -194,9 +194,9 @@ class ArchiveReader:
         if entry.compress_type != 0:
             raise CheckpointError(f"record {record} of {self.name} is compressed and cannot be "
                                   "mapped; load without mmap=True")
-        self._file.seek(entry.header_offset)
+        self._file.seek(max(entry.header_offset, 0))
         header = self._file.read(_LOCAL.size)
-        if len(header) < _LOCAL.size or not header.startswith(b"PK\3\4"):
+        if entry.header_offset < 0 or len(header) < _LOCAL.size or not header.startswith(b"PK\3\4"):
             raise CheckpointError(f"{_BROKEN}{self.name} has no record header at byte "
                                   f"{entry.header_offset}, where {record} should be")
         name_size, extra_size = _LOCAL.unpack(header)[-2:]
