@@ -13,7 +13,7 @@ import numpy as np
 
 from taper import dtypes
 from taper.autograd.grad_mode import mode
-from taper.autograd.node import ManyOutputs, OpNode, Saved, next_number
+from taper.autograd.node import ManyOutputs, OpNode, next_number
 from taper.backends import reference
 from taper.errors import DtypeError, GradError, ShapeError
 from taper.op import SHAPE, VALUE, Op
@@ -42,8 +42,21 @@ def apply(op: Op, *inputs: Any, **attrs: Any) -> Any:
         else:
             arrays.append(x)
     common = None
-    if op.elementwise:
-        arrays, common = _agree(op, arrays)
+    takes = op.takes
+    if takes:  # elementwise: the operands must agree on a dtype
+        first = arrays[0]
+        if type(first) is not _array or first.dtype.kind not in takes:
+            arrays, common = _promote(op, arrays)
+        else:
+            kind = first.dtype
+            for other in arrays:
+                if type(other) is _array:
+                    if other.dtype is kind:
+                        continue
+                elif other is None or kind.kind in _WEAK.get(type(other), ""):
+                    continue
+                arrays, common = _promote(op, arrays)
+                break
     token = _silence()
     try:
         out = op.run(_math, *arrays, **attrs)
@@ -60,7 +73,7 @@ def apply(op: Op, *inputs: Any, **attrs: Any) -> Any:
     if op.view:
         _join(result, inputs[0])
     if tracked and mode.grad and op.vjp is not None and out.dtype.kind in _FLOATING:
-        result._grad_fn = record(op, inputs, arrays, common, attrs)
+        result._grad_fn = record(op, inputs, arrays, common, attrs, out.shape)
         result._requires_grad = True
         if op.saves_out:
             storage = storage_of(result)
@@ -102,19 +115,19 @@ def _wrap_many(op: Op, inputs: Any, arrays: Any, common: Any, attrs: Any, outs: 
     return results
 
 
-def record(op: Op, inputs: tuple[Any, ...], arrays: list[Any], common: Any,
-           attrs: dict[str, Any]) -> OpNode:
-    """Puts the call on the tape."""
+def record(op: Op, inputs: tuple[Any, ...], arrays: Any, common: Any, attrs: dict[str, Any],
+           shape: tuple[int, ...] | None = None) -> OpNode:
+    """Puts the call on the tape; `shape` is the result's, for elementwise ops."""
     node = _new(OpNode)
     edges = []
-    saved = []
+    saved: list[Any] = []
     plan = op.plan
     if op.variadic:
-        extra = len(inputs) - len(plan)
-        plan = plan[:-1] + plan[-1:] * (extra + 1)
-    for i, x in enumerate(inputs):
-        kind = plan[i]
+        plan = plan[:-1] + plan[-1:] * (len(inputs) - len(plan) + 1)
+    same = True
+    for x, kind in zip(inputs, plan, strict=False):
         if isinstance(x, Tensor):
+            array = x._array
             function = x._grad_fn if x._view_version is None else x.grad_fn
             if function is not None:
                 edges.append((function, x._output_nr))
@@ -123,32 +136,27 @@ def record(op: Op, inputs: tuple[Any, ...], arrays: list[Any], common: Any,
             else:
                 edges.append(None)
             if kind == VALUE:
-                saved.append((VALUE, Saved(x, x._array)))
+                storage = x._storage
+                saved.append((x, array, 0 if storage is None else storage.version))
             elif kind == SHAPE:
-                saved.append((SHAPE, x._array.shape))
+                saved.append(array.shape)
             else:
-                saved.append((kind, None))
+                saved.append(None)
+            if same and array.shape != shape:
+                same = False
         else:
             edges.append(None)
-            if kind == SHAPE:
-                saved.append((SHAPE, getattr(x, "shape", ())))
-            else:
-                saved.append((kind, x))
+            saved.append(() if kind == SHAPE else x if kind == VALUE else None)
     node.op = op
     node.attrs = attrs
     node.edges = tuple(edges)
     node.saved = saved
-    node.out = None
     node.number = next_number()
-    node.hooks = None
-    node.common = common
-    node._metadata = None
-    node.trace = None
-    if op.elementwise:
-        originals = [x._array if isinstance(x, Tensor) else None for x in inputs]
-        node.shapes = [None if a is None else a.shape for a in originals]
-        node.dtypes = None if common is None else [None if a is None else a.dtype
-                                                   for a in originals]
+    if common is not None:
+        node.common = common
+        node.dtypes = [x._array.dtype if isinstance(x, Tensor) else None for x in inputs]
+    if op.elementwise and not same:
+        node.shapes = [x._array.shape if isinstance(x, Tensor) else None for x in inputs]
     if mode.anomaly:
         from taper.autograd.anomaly import trace_here
 
@@ -156,29 +164,8 @@ def record(op: Op, inputs: tuple[Any, ...], arrays: list[Any], common: Any,
     return node
 
 
+# Python numbers that leave the dtype of a tensor alone, by the kinds of dtype.
 _WEAK = {float: "fc", int: "fciu", bool: "fciub"}
-
-
-def _agree(op: Op, arrays: list[Any]) -> tuple[list[Any], Any]:
-    """The operands in their common dtype, and that dtype if a cast was needed."""
-    first = None
-    for a in arrays:
-        if type(a) is _array:
-            if first is None:
-                first = a.dtype
-            elif a.dtype is not first:
-                return _promote(op, arrays)
-    if first is None:
-        return _promote(op, arrays)
-    kind = first.kind
-    if kind == "f":
-        pass
-    elif kind == "V" or (op.floating and kind in "iub"):
-        return _promote(op, arrays)
-    for a in arrays:
-        if type(a) is not _array and a is not None and kind not in _WEAK.get(type(a), ""):
-            return _promote(op, arrays)
-    return arrays, None
 
 
 def _promote(op: Op, arrays: list[Any]) -> tuple[list[Any], Any]:
@@ -313,8 +300,8 @@ def assign(target: Tensor, result: Any, name: str = "copy_", since: int = 0) -> 
         given, held = dtypes.of(source.dtype), dtypes.of(array.dtype)
         if not dtypes.can_cast(given, held):
             raise DtypeError(
-                name, f"result type {_cpp_name(given)} can't be cast to the desired output type "
-                f"{_cpp_name(held)}"
+                name, f"result type {dtypes.cpp_name(given)} can't be cast to the desired output type "
+                f"{dtypes.cpp_name(held)}"
             )
     if result is target:
         return target
@@ -346,17 +333,6 @@ def _fits(source: tuple[int, ...], target: tuple[int, ...]) -> bool:
     return all(a in (1, b) for a, b in zip(source[::-1], target[::-1], strict=False))
 
 
-_CPP_NAMES = {"float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16",
-              "int64": "Long", "int32": "Int", "int16": "Short", "int8": "Char", "uint8": "Byte",
-              "bool": "Bool", "complex64": "ComplexFloat", "complex128": "ComplexDouble",
-              "uint16": "UInt16", "uint32": "UInt32", "uint64": "UInt64"}
-
-
-def _cpp_name(d: dtypes.dtype) -> str:
-    """The dtype's name in PyTorch's error texts, such as Float."""
-    return _CPP_NAMES[d.name]
-
-
 def write_out(name: str, function: Callable[..., Any], args: Any, kwargs: Any, out: Any) -> Any:
     """Runs a function and stores its result in `out`, resizing it if it has another shape."""
     result = function(*args, **kwargs)
@@ -380,8 +356,8 @@ def _store_out(name: str, out: Tensor, result: Tensor, args: Any) -> None:
                         "differentiation, but one of the arguments requires grad.")
     given, held = result.dtype, out.dtype
     if given is not held and not dtypes.can_cast(given, held):
-        raise DtypeError(f"result type {_cpp_name(given)} can't be cast to the desired output "
-                         f"type {_cpp_name(held)}")
+        raise DtypeError(f"result type {dtypes.cpp_name(given)} can't be cast to the desired output "
+                         f"type {dtypes.cpp_name(held)}")
     if out._array.shape != result._array.shape:
         if out._array.size:
             import warnings

@@ -30,6 +30,8 @@ class Op:
     elementwise = False  # dispatch promotes and broadcasts; the engine sums the gradients back
     floating = False  # integer inputs become the default floating dtype
     view = False
+    ufunc = ""  # numpy's name of the formula, where the formula is that one function
+    takes = ""  # kinds of dtype an elementwise op computes in without promotion
 
     # Filled in by @op.
     inputs: tuple[str, ...]
@@ -54,6 +56,7 @@ class Elementwise(Op):
     """out[i] = formula(input[i], ...) after promotion and broadcasting."""
 
     elementwise = True
+    unpromoted = 0  # leading inputs that keep their dtype, such as a condition
 
 
 class Reduction(Op):
@@ -88,6 +91,14 @@ def op(cls: type[Op]) -> Any:
         varargs = code.co_varnames[code.co_argcount + code.co_kwonlyargcount]
         made.inputs = (*made.inputs, varargs)
     made.run = getattr(made, body.__name__)
+    if cls.elementwise:
+        made.takes = "" if cls.unpromoted else "f" if cls.floating else "fciub"
+        made.takes = made.takes.replace("f", "fc", 1) if cls.floating else made.takes
+        made.takes = made.takes or "-"
+    if cls.ufunc:
+        from taper.backends import reference
+
+        made.run = reference.direct(cls.ufunc)
     made.name = cls.name or cls.__name__.lower()
     made.node_name = (cls.node_name or cls.__name__ + "Backward0")
     wanted = set(cls.saves)

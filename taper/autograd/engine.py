@@ -44,15 +44,16 @@ class ArrayLane:
 
     @staticmethod
     def value(node: Any, saved: Any) -> Any:
-        tensor = getattr(saved, "tensor", None)
-        if tensor is None:
-            return saved
+        tensor, array, version = saved
         storage = tensor._storage
-        if storage is not None and storage.version != saved.version:
+        if storage is not None and storage.version != version:
             check_version(node, saved)
-        array = saved.array
         common = node.common
         return array if common is None else array.astype(common, copy=False)
+
+    @staticmethod
+    def shape(grad: Any) -> Any:
+        return grad.shape
 
     @staticmethod
     def output(node: Any, out: Any) -> Any:
@@ -105,13 +106,15 @@ class TensorLane:
         self.m = tensor_math.math
 
     def value(self, node: Any, saved: Any) -> Any:
-        tensor = getattr(saved, "tensor", None)
-        if tensor is None:
-            return saved
+        tensor, array, _ = saved
         check_version(node, saved)
-        if tensor._array is not saved.array:
-            tensor = wrap(saved.array)
+        if tensor._array is not array:
+            tensor = wrap(array)
         return tensor if node.common is None else self.m.astype(tensor, node.common)
+
+    @staticmethod
+    def shape(grad: Any) -> Any:
+        return grad._array.shape
 
     @staticmethod
     def output(node: Any, out: Any, number: int = 0) -> Any:

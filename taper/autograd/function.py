@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from taper.autograd.grad_mode import mode
-from taper.autograd.node import FREED, Node, Saved, check_version
+from taper.autograd.node import FREED, Node, check_version
 from taper.dispatch import touch
 from taper.errors import GradError, MissingFeature
 from taper.storage import storage_of
@@ -49,13 +49,13 @@ class FunctionCtx:
             if item is None:
                 restored.append(None)
                 continue
-            check_version(self._node, item)
-            tensor = item.tensor
-            if item.number >= 0:  # an output: rebuilt, so that saving it makes no cycle
-                tensor = wrap(item.array)
-                tensor._storage = item.storage
+            tensor, array, version, number = item
+            check_version(self._node, (tensor, array, version))
+            if number >= 0:  # an output: kept without its node, so that saving it makes no cycle
+                storage, tensor = tensor._storage, wrap(array)
+                tensor._storage = storage
                 tensor._requires_grad, tensor._grad_fn = True, self._node
-                tensor._output_nr = item.number
+                tensor._output_nr = number
             restored.append(tensor)
         return tuple(restored)
 
@@ -77,16 +77,8 @@ class FunctionCtx:
         """Accepted: sharing is found without it."""
 
 
-class _SavedHere(Saved):
-    """A saved tensor; `number` is its place among the outputs, -1 for any other."""
-
-    __slots__ = ("number", "storage")
-
-
 class FunctionNode(Node):
     """The node of a user's Function."""
-
-    __slots__ = ("ctx", "function", "metas", "output_count")
 
     def __init__(self, edges: tuple[Any, ...], function: Any, ctx: Any) -> None:
         super().__init__(edges)
@@ -271,19 +263,16 @@ def _edge(tensor: Tensor) -> Any:
 
 
 def _save(tensor: Tensor | None, outputs: Any, made: Any) -> Any:
+    """(tensor, array, version, number among the outputs or -1)."""
     if tensor is None:
         return None
-    saved = _SavedHere(tensor, tensor._array)
-    saved.number = -1
+    version = storage_of(tensor).version
     for number, out in enumerate(outputs):
-        if out is tensor and made[number]._grad_fn is not None and \
-                made[number]._grad_fn.edges is not None and made[number] is tensor:
-            saved.number = number
-            saved.storage = storage_of(tensor)
+        if out is tensor and made[number] is tensor and isinstance(tensor._grad_fn, FunctionNode):
             alias = wrap(tensor._array)
-            alias._storage = saved.storage
-            saved.tensor = alias
-    return saved
+            alias._storage = tensor._storage
+            return alias, tensor._array, version, number
+    return tensor, tensor._array, version, -1
 
 
 def once_differentiable(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from taper.autograd.engine import grad
+from taper.autograd.grad_mode import enable_grad, no_grad
 from taper.tensor import Tensor, wrap
 
 
@@ -109,16 +110,12 @@ def _check(func: Any, args: Any, eps: float, atol: float, rtol: float, nondet: f
     results = _outputs(func(*args))
     differentiable = [r for r in results if r.requires_grad]
     if not differentiable:
-        from taper.autograd.grad_mode import no_grad
-
         with no_grad():
             for t in targets:
                 for jacobian in _numerical(func, args, t, eps, len(results)):
                     if np.abs(jacobian).max(initial=0) > atol:
                         raise GradcheckError("Numerical gradient for function expected to be zero")
         return
-    from taper.autograd.grad_mode import no_grad
-
     for number, t in enumerate(targets):
         with no_grad():
             numeric = _numerical(func, args, t, eps, len(results))
@@ -195,9 +192,10 @@ def gradgradcheck(func: Callable[..., Any], inputs: Any, grad_outputs: Any = Non
 
     def derivative(*both: Any) -> Any:
         inner = both[:count]
-        roots = [o for o in _outputs(func(*inner)) if o.requires_grad]
-        found = grad(roots, _tensors(inner), list(both[count:]), create_graph=True,
-                     allow_unused=True)
+        with enable_grad():  # the differences are taken without recording
+            roots = [o for o in _outputs(func(*inner)) if o.requires_grad]
+            found = grad(roots, _tensors(inner), list(both[count:]), create_graph=True,
+                         allow_unused=True)
         return tuple(g for g in found if g is not None)
 
     assert targets

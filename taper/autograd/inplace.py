@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from taper.autograd.node import Node, Saved
-from taper.op import VALUE, Opaque, op
+from taper.autograd.node import Node
+from taper.op import Opaque, op
 from taper.storage import address, memory_of
 
 if TYPE_CHECKING:
@@ -72,8 +72,6 @@ class CopySlices(Opaque):
 class Overwritten(Node):
     """The node of a tensor whose elements were all replaced by constants."""
 
-    __slots__ = ()
-
     def name(self) -> str:
         return "ZeroBackward0"
 
@@ -113,8 +111,9 @@ def _alias(tensor: Tensor) -> Tensor:
 
 def _spare_saved(target: Tensor, function: Any, since: int) -> None:
     """Copies the target's old value where the new nodes saved it: it is about to be lost."""
+    from taper.tensor import Tensor
+
     stack, seen = [function], set()
-    copy = None
     while stack:
         node = stack.pop()
         if not isinstance(node, Node) or node.number < since or node in seen:
@@ -122,14 +121,14 @@ def _spare_saved(target: Tensor, function: Any, since: int) -> None:
         seen.add(node)
         stack.extend(e[0] for e in node.edges if e is not None)
         saved = getattr(node, "saved", None) or ()
-        for i, (kind, item) in enumerate(saved):
-            if kind != VALUE or not isinstance(item, Saved):
+        for i, item in enumerate(saved):
+            if type(item) is not tuple or not item or not isinstance(item[0], Tensor):
                 continue
-            if np.may_share_memory(item.array, target._array):
-                copy = _alias(item.tensor)
-                copy._array = item.array.copy()
+            if np.may_share_memory(item[1], target._array):
+                copy = _alias(item[0])
+                copy._array = item[1].copy()
                 copy._storage = None
-                saved[i] = (VALUE, Saved(copy, copy._array))
+                saved[i] = (copy, copy._array, 0)
 
 
 def rebase(target: Tensor, result: Tensor, since: int) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from taper.errors import GradError
-from taper.op import SHAPE, VALUE, Op
+from taper.op import VALUE, Op
 from taper.storage import Storage
 
 if TYPE_CHECKING:
@@ -35,18 +35,16 @@ FREED = (
 class Node:
     """Base of all nodes: edges, hooks, and PyTorch's surface of grad_fn."""
 
-    __slots__ = ("__weakref__", "_metadata", "edges", "hooks", "number", "trace")
-
     edges: tuple[Edge, ...]
     number: int
+    # kind -> {key: function}; kinds: ("grad", output number), ("retain", number), "pre", "post"
+    hooks: dict[Any, dict[int, Any]] | None = None
+    trace: str | None = None
+    _metadata: dict[str, Any] | None = None
 
     def __init__(self, edges: tuple[Edge, ...]) -> None:
         self.edges = edges
         self.number = next_number()
-        # kind -> list of (key, function); kinds: ("grad", output number), "pre", "post"
-        self.hooks: dict[Any, dict[int, Any]] | None = None
-        self.trace: str | None = None
-        self._metadata: dict[str, Any] | None = None
 
     def name(self) -> str:
         """PyTorch's name of the node, such as AddBackward0."""
@@ -108,8 +106,6 @@ def function_of(edge: Edge) -> Any:
 class AccumulateGrad(Node):
     """The end of the tape at a leaf: adds into `variable.grad`. Made when somebody looks."""
 
-    __slots__ = ("variable",)
-
     def __init__(self, variable: Tensor) -> None:
         super().__init__(())
         self.variable = variable
@@ -142,11 +138,19 @@ class AccumulateGrad(Node):
 
 
 class OpNode(Node):
-    """A recorded call of an op from the registry."""
+    """A recorded call of an op from the registry.
 
-    __slots__ = ("attrs", "common", "dtypes", "op", "out", "saved", "shapes")
+    `saved` has, by the op's plan, (tensor, array, version), a shape, a Python number or None.
+    `shapes` and `dtypes` are the inputs' where they differ from the result's (elementwise ops).
+    """
 
     op: Op
+    attrs: dict[str, Any]
+    saved: list[Any] | None
+    out: Any = None
+    common: Any = None
+    dtypes: Any = None
+    shapes: Any = None
 
     def name(self) -> str:
         return self.op.node_name
@@ -160,14 +164,16 @@ class OpNode(Node):
         saved = self.saved
         if saved is None:
             raise GradError(FREED)
-        args = []
-        for kind, item in saved:
-            if kind == VALUE:
-                args.append(lane.value(self, item))
-            elif kind == SHAPE:
-                args.append(item)
-            else:
-                args.append(None)
+        if op.saves:
+            plan = op.plan
+            if op.variadic:
+                plan = plan[:-1] + plan[-1:] * (len(saved) - len(plan) + 1)
+            args = [
+                lane.value(self, item) if kind == VALUE and type(item) is tuple else item
+                for kind, item in zip(plan, saved, strict=True)
+            ]
+        else:
+            args = saved
         out = self.out
         if out is not None:
             out = lane.output(self, out)
@@ -179,20 +185,11 @@ class OpNode(Node):
         if type(result) is not tuple:
             result = (result,)
         if op.elementwise:
-            return lane.fit(result, needs, self.shapes, self.dtypes)
+            shapes = self.shapes
+            if shapes is None:
+                shapes = (lane.shape(grad),) * len(result)
+            return lane.fit(result, needs, shapes, self.dtypes)
         return result
-
-
-class Saved:
-    """A tensor kept for the derivative, with the version it had."""
-
-    __slots__ = ("array", "tensor", "version")
-
-    def __init__(self, tensor: Tensor, array: np.ndarray) -> None:
-        self.tensor = tensor
-        self.array = array
-        storage = tensor._storage
-        self.version = 0 if storage is None else storage.version
 
 
 class ManyOutputs(tuple[Any, ...]):
@@ -203,9 +200,7 @@ def modified(node: Node, array: np.ndarray, number: int, now: int, then: int) ->
     """The error for a saved tensor that was written to before its derivative was computed."""
     from taper import dtypes
 
-    kind = {"float32": "Float", "float64": "Double", "int64": "Long", "float16": "Half",
-            "bool": "Bool", "int32": "Int", "bfloat16": "BFloat16", "complex64": "ComplexFloat",
-            "complex128": "ComplexDouble"}.get(dtype.of(array.dtype).name, "")
+    kind = dtypes.cpp_name(dtypes.of(array.dtype))
     what = f"output {number} of {node.name()}" if number >= 0 else "saved for " + node.name()
     text = (
         "one of the variables needed for gradient computation has been modified by an inplace "
@@ -222,14 +217,14 @@ def modified(node: Node, array: np.ndarray, number: int, now: int, then: int) ->
     return GradError(text)
 
 
-def check_version(node: Node, saved: Saved) -> None:
+def check_version(node: Node, saved: tuple[Tensor, np.ndarray, int]) -> None:
     """An error if the saved tensor was written to since."""
-    storage = saved.tensor._storage
+    tensor, array, version = saved
+    storage = tensor._storage
     now = 0 if storage is None else storage.version
-    if now != saved.version and saved.tensor._array is saved.array:
-        number = saved.tensor._output_nr if saved.tensor._grad_fn is not None else -1
-        owner = saved.tensor._grad_fn or node
-        raise modified(owner, saved.array, number, now, saved.version)
+    if now != version and tensor._array is array:
+        number = tensor._output_nr if tensor._grad_fn is not None else -1
+        raise modified(tensor._grad_fn or node, array, number, now, version)
 
 
 def check_output(node: Node, array: np.ndarray, storage: Storage, version: int) -> None:

@@ -8,7 +8,7 @@ FAMILIES = (
     "arithmetic", "create", "convert", "view", "index", "reduce", "matmul",
     "pointwise", "compare", "logic", "statistics", "cumulative", "sort", "join", "gather",
     "linalg", "fft", "spectral", "sampling", "special",
-    "activation", "linear", "conv", "pool", "norm", "rnn", "loss", "embedding", "interpolate",
+    "activation", "linear", "conv", "pool", "pool_index", "norm", "rnn", "loss", "embedding", "interpolate",
     "padding", "attention", "fold",
 )
 

@@ -25,6 +25,7 @@ def conj_of(m: Any, x: Any) -> Any:
 class Add(Elementwise):
     """input + other."""
 
+    ufunc = "add"
     def formula(self, m: Any, input: Any, other: Any) -> Any:
         return m.add(input, other)
 
@@ -36,6 +37,7 @@ class Add(Elementwise):
 class Sub(Elementwise):
     """input - other."""
 
+    ufunc = "subtract"
     def formula(self, m: Any, input: Any, other: Any) -> Any:
         return m.subtract(input, other)
 
@@ -47,6 +49,7 @@ class Sub(Elementwise):
 class Mul(Elementwise):
     """input * other."""
 
+    ufunc = "multiply"
     saves = ("input", "other")
 
     def formula(self, m: Any, input: Any, other: Any) -> Any:
@@ -61,6 +64,7 @@ class Mul(Elementwise):
 class Div(Elementwise):
     """input / other, true division."""
 
+    ufunc = "true_divide"
     floating = True
     saves = ("input", "other")
 
@@ -77,6 +81,7 @@ class Div(Elementwise):
 class Neg(Elementwise):
     """-input."""
 
+    ufunc = "negative"
     def formula(self, m: Any, input: Any) -> Any:
         return m.negative(input)
 
