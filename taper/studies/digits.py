@@ -56,7 +56,10 @@ def run(options: argparse.Namespace, report: Report) -> None:
     forest_watch, network_watch = Stopwatch(), Stopwatch()
     with forest_watch:
         forest_scores = forest(data, options.seed)
-    model, history = train(data, options.epochs, options.seed, network_watch)
+    torch.manual_seed(options.seed)
+    model = Model()
+    optimizer = optim.Adam(model.parameters(), lr=0.001)
+    history = train(model, optimizer, data, options.epochs, network_watch)
     scores = (history["train_accuracy"][-1], history["test_accuracy"][-1])
 
     report.timings.update({"forest": forest_watch.seconds, "network": network_watch.seconds})
@@ -103,14 +106,11 @@ def forest(data: Digits, seed: int) -> tuple[float, float]:
             float(trees.score(data.X_test.numpy(), data.y_test.numpy())))
 
 
-def train(data: Digits, epochs: int, seed: int,
-          watch: Stopwatch) -> tuple[Model, dict[str, list[float]]]:
-    """A trained network, and its loss and accuracies after each epoch."""
-    torch.manual_seed(seed)
+def train(model: Model, optimizer: Any, data: Digits, epochs: int,
+          watch: Stopwatch) -> dict[str, list[float]]:
+    """Trains the network; its loss and accuracies after each epoch."""
     dataloader = DataLoader(TensorDataset(data.X_train, data.y_train), batch_size=128, shuffle=True)
-    model = Model()
     criterion = nn.CrossEntropyLoss()
-    optimizer = optim.Adam(model.parameters(), lr=0.001)
     history: dict[str, list[float]] = {"loss": [], "train_accuracy": [], "test_accuracy": []}
     for _ in progress(range(epochs), "network"):
         with watch:
@@ -118,7 +118,7 @@ def train(data: Digits, epochs: int, seed: int,
         with torch.no_grad():
             history["train_accuracy"].append(accuracy(model(data.X_train), data.y_train))
             history["test_accuracy"].append(accuracy(model(data.X_test), data.y_test))
-    return model, history
+    return history
 
 
 def _draw_answers(model: Model, data: Digits) -> tuple[Any, str]:

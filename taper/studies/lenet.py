@@ -15,7 +15,8 @@ from taper.studies.training import Stopwatch, accuracy, train_epoch
 
 TITLE = "LeNet-5 and what its convolutions see"
 EPOCHS = 10
-_BATCH = 256
+# With few pictures, batches of 256 would leave too few steps in ten epochs.
+_BATCH, _SMALL_BATCH, _FEW = 256, 64, 20_000
 
 
 class LeNet5(nn.Module):
@@ -76,7 +77,9 @@ def run(options: argparse.Namespace, report: Report) -> None:
                 "be tested on.", say=True)
 
     watch = Stopwatch()
-    model, history = train(data, options.epochs, options.seed, watch)
+    torch.manual_seed(options.seed)
+    model = LeNet5()
+    history = train(model, optim.Adam(model.parameters()), data, options.epochs, watch)
     report.histories["LeNet-5"] = history
     report.timings["LeNet-5"] = watch.seconds
     report.metrics.update({"train_accuracy": history["train_accuracy"][-1],
@@ -96,14 +99,12 @@ def run(options: argparse.Namespace, report: Report) -> None:
         _draw_maps(model, data, number, report)
 
 
-def train(data: mnist.Pictures, epochs: int, seed: int,
-          watch: Stopwatch) -> tuple[LeNet5, dict[str, list[float]]]:
-    """A trained network, and its loss and accuracies after each epoch."""
-    torch.manual_seed(seed)
+def train(model: LeNet5, optimizer: Any, data: mnist.Pictures, epochs: int,
+          watch: Stopwatch) -> dict[str, list[float]]:
+    """Trains the network; its loss and accuracies after each epoch."""
+    batch = _SMALL_BATCH if len(data.X_train) < _FEW else _BATCH
     dataset = TensorDataset(data.X_train, data.y_train)
-    trainloader = DataLoader(dataset, batch_size=_BATCH, shuffle=True)
-    model = LeNet5()
-    optimizer = optim.Adam(model.parameters())
+    trainloader = DataLoader(dataset, batch_size=batch, shuffle=True)
     criterion = nn.CrossEntropyLoss()
     history: dict[str, list[float]] = {"loss": [], "train_accuracy": [], "test_accuracy": []}
     for _ in progress(range(epochs), "LeNet-5"):
@@ -111,7 +112,7 @@ def train(data: mnist.Pictures, epochs: int, seed: int,
             history["loss"].append(train_epoch(model, trainloader, criterion, optimizer))
         history["train_accuracy"].append(accuracy(_scores(model, data.X_train), data.y_train))
         history["test_accuracy"].append(accuracy(_scores(model, data.X_test), data.y_test))
-    return model, history
+    return history
 
 
 def _scores(model: LeNet5, X: Any) -> Any:

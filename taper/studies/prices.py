@@ -166,10 +166,11 @@ def cut(prices: Prices, rows: int | None, length: int) -> Prices:
     count = len(prices.dates)
     if rows is not None and rows > count:
         raise StudyError(f"--rows {rows}: {prices.name} has only {count} rows")
-    if (rows or count) < 2 * length:
-        raise StudyError(f"{rows or count} rows are too few: windows of {length} days need at "
-                         f"least {2 * length}")
-    start = 0 if rows is None else count - rows
+    taken = count if rows is None else rows
+    if taken < 2 * length:
+        raise StudyError(f"{taken} rows are too few: windows of {length} days need at least "
+                         f"{2 * length}")
+    start = count - taken
     return Prices(prices.name, prices.dates[start:], prices.values[start:])
 
 

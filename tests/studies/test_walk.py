@@ -57,8 +57,8 @@ def test_an_error_in_a_walk_is_not_hidden():
 def _recorded() -> tuple[Any, dict[str, Any]]:
     w = torch.tensor(1.0, requires_grad=True)
     b = torch.tensor(0.0, requires_grad=True)
-    y = w * torch.tensor([1.0, 2.0]) + b
-    return (y * y).sum(), {"w": w, "b": b}
+    y = w * 3 + b
+    return -(y * y), {"w": w, "b": b}
 
 
 def test_the_graph_is_layered_from_the_result_down_to_the_leaves():
@@ -67,7 +67,7 @@ def test_the_graph_is_layered_from_the_result_down_to_the_leaves():
     labels = [sorted(graph.labels[key] for key in level) for level in graph.levels]
 
     assert labels == [
-        ["SumBackward0"], ["MulBackward0"], ["AddBackward0"],
+        ["NegBackward0"], ["MulBackward0"], ["AddBackward0"],
         ["MulBackward0", "b\nAccumulateGrad"], ["w\nAccumulateGrad"]]
     depth = {key: number for number, level in enumerate(graph.levels) for key in level}
     assert all(depth[source] < depth[target] for source, target in graph.edges)
