@@ -21,8 +21,8 @@ test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n $(JOBS) -q
 
 check: $(VENV)/dev.stamp
-	$(BIN)/ruff format --check taper tests benchmarks
-	$(BIN)/ruff check taper tests benchmarks
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n $(JOBS) -q
 

@@ -43,8 +43,10 @@ def curve(function: Callable[[Any], Any], x: Any) -> tuple[Any, Any]:
 def run(options: argparse.Namespace, report: Report) -> None:
     """Draws the curves, and checks the derivatives against differences."""
     del options  # nothing here is random or trained
-    report.text("Between two linear layers there must be something that is not linear, or the two "
-                "are no more than one. These are the usual choices.")
+    report.text(
+        "Between two linear layers there must be something that is not linear, or the two "
+        "are no more than one. These are the usual choices."
+    )
     x = torch.linspace(-4, 4, 401, dtype=torch.float64)
     rows = []
     curves = {}
@@ -54,12 +56,24 @@ def run(options: argparse.Namespace, report: Report) -> None:
         error = _difference_error(function, x, slope)
         report.metrics[name] = {"largest_error_of_the_derivative": error}
         at = [curve(function, torch.tensor([p], dtype=torch.float64)) for p in (-1.0, 1.0)]
-        rows.append((name, *(f"{value.item():.4f}" for pair in at for value in pair),
-                     f"{error:.1e}", _ABOUT[name]))
-    report.table(("function", "f(-1)", "f'(-1)", "f(1)", "f'(1)", "error", "about"), rows,
-                 "Values and derivatives; the error is against a central difference")
-    report.figure("activations", _draw(x.tolist(), curves),
-                  "Each function (solid) and its derivative (dashed).")
+        rows.append(
+            (
+                name,
+                *(f"{value.item():.4f}" for pair in at for value in pair),
+                f"{error:.1e}",
+                _ABOUT[name],
+            )
+        )
+    report.table(
+        ("function", "f(-1)", "f'(-1)", "f(1)", "f'(1)", "error", "about"),
+        rows,
+        "Values and derivatives; the error is against a central difference",
+    )
+    report.figure(
+        "activations",
+        _draw(x.tolist(), curves),
+        "Each function (solid) and its derivative (dashed).",
+    )
 
 
 def _difference_error(function: Callable[[Any], Any], x: Any, slope: Any) -> float:

@@ -20,23 +20,34 @@ EPOCHS = 200
 
 def run(options: argparse.Namespace, report: Report) -> None:
     """Walks through one forward and one backward pass, then lets gradient descent finish."""
-    report.text("While the forward pass computes, it also records: each result remembers the "
-                "function that made it, in grad_fn. `backward` follows that record the other way "
-                "round and leaves the gradients in the leaves that asked for one.")
+    report.text(
+        "While the forward pass computes, it also records: each result remembers the "
+        "function that made it, in grad_fn. `backward` follows that record the other way "
+        "round and leaves the gradients in the leaves that asked for one."
+    )
     report.heading("One pass forward, one pass back")
     names = walk.show(walkthrough, report)
     _tabulate(names, report)
-    report.figure("graph", tape_drawing.draw(names["loss2_sum"], {"w": names["w"], "b": names["b"]}),
-                  "What was recorded: backward starts at the top and ends in the leaves w and b.")
+    report.figure(
+        "graph",
+        tape_drawing.draw(names["loss2_sum"], {"w": names["w"], "b": names["b"]}),
+        "What was recorded: backward starts at the top and ends in the leaves w and b.",
+    )
     report.metrics["w.grad"] = names["w"].grad.item()
     report.metrics["b.grad"] = names["b"].grad.item()
 
     report.heading("From gradients to learning")
     losses, w, b = descend(options.epochs)
-    report.text(f"{options.epochs} steps of gradient descent along these gradients give "
-                f"w = {w:.4f}, b = {b:.4f}. The data were made with w = 2, b = 3.", say=True)
-    report.figure("descent", plots.lines({"loss": losses}, xlabel="step", ylabel="sum of squares",
-                                         log=True), "The loss at each step of gradient descent.")
+    report.text(
+        f"{options.epochs} steps of gradient descent along these gradients give "
+        f"w = {w:.4f}, b = {b:.4f}. The data were made with w = 2, b = 3.",
+        say=True,
+    )
+    report.figure(
+        "descent",
+        plots.lines({"loss": losses}, xlabel="step", ylabel="sum of squares", log=True),
+        "The loss at each step of gradient descent.",
+    )
     report.metrics.update({"w": w, "b": b})
     report.histories["loss"] = losses
 
@@ -80,8 +91,17 @@ def walkthrough() -> Generator[str, None, dict[str, Any]]:
     print(2 * (1 * 1 + 0 - 5) * 1 + 2 * (1 * 2 + 0 - 7) * 2)
     print(2 * (1 * 1 + 0 - 5) + 2 * (1 * 2 + 0 - 7))
 
-    return {"x": x, "y": y, "w": w, "b": b, "wx": wx, "wx_b": wx_b, "loss": loss, "loss2": loss2,
-            "loss2_sum": loss2_sum}
+    return {
+        "x": x,
+        "y": y,
+        "w": w,
+        "b": b,
+        "wx": wx,
+        "wx_b": wx_b,
+        "loss": loss,
+        "loss2": loss2,
+        "loss2_sum": loss2_sum,
+    }
 
 
 def _tabulate(tensors: dict[str, Any], report: Report) -> None:
@@ -89,11 +109,20 @@ def _tabulate(tensors: dict[str, Any], report: Report) -> None:
     for name, tensor in tensors.items():
         grad = tensor.grad if tensor.is_leaf else None
         node = tensor.grad_fn
-        rows.append((name, tensor.requires_grad, tensor.is_leaf,
-                     None if grad is None else f"{grad.item():.0f}",
-                     None if node is None else node.name()))
-    report.table(("tensor", "requires_grad", "is_leaf", "grad", "grad_fn"), rows,
-                 "All tensors after backward")
+        rows.append(
+            (
+                name,
+                tensor.requires_grad,
+                tensor.is_leaf,
+                None if grad is None else f"{grad.item():.0f}",
+                None if node is None else node.name(),
+            )
+        )
+    report.table(
+        ("tensor", "requires_grad", "is_leaf", "grad", "grad_fn"),
+        rows,
+        "All tensors after backward",
+    )
 
 
 def descend(steps: int, rate: float = 0.1) -> tuple[list[float], float, float]:

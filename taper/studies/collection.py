@@ -45,8 +45,10 @@ def _write_index(folder: str, entries: list[tuple[str, str, float]], engine: Any
         f"<td class=number>{seconds:.1f} s</td></tr>"
         for name, title, seconds in entries
     )
-    body = ("<p>Each study ran with its defaults; its report can be read on its own.</p>"
-            f"<table><tbody>{rows}</tbody></table>")
+    body = (
+        "<p>Each study ran with its defaults; its report can be read on its own.</p>"
+        f"<table><tbody>{rows}</tbody></table>"
+    )
     path = os.path.join(folder, "index.html")
     with replacing(path) as file:
         file.write(page("The studies", body, f"taper study all, engine {engine}").encode())

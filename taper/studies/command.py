@@ -89,15 +89,33 @@ def _parser(name: str, study: Any) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"taper study {name}", description=_ABOUT[name].capitalize() + ".", allow_abbrev=False
     )
-    parser.add_argument("--seed", type=_whole(0, 2**32 - 1), default=0, metavar="N",
-                        help="of all random numbers (default: 0)")
+    parser.add_argument(
+        "--seed",
+        type=_whole(0, 2**32 - 1),
+        default=0,
+        metavar="N",
+        help="of all random numbers (default: 0)",
+    )
     parser.add_argument("--epochs", type=_whole(1), metavar="N", help=_epochs_help(name, study))
-    parser.add_argument("--out", metavar="FOLDER", help="where the report goes (default: results"
-                        + ("" if name == "all" else f"/{name}") + ")")
-    parser.add_argument("--threads", type=_whole(1), metavar="N",
-                        help="threads one operation may use (default: all cores)")
-    parser.add_argument("--engine", choices=engine.ENGINES, default="taper",
-                        help="the framework that runs the study (default: taper)")
+    parser.add_argument(
+        "--out",
+        metavar="FOLDER",
+        help="where the report goes (default: results"
+        + ("" if name == "all" else f"/{name}")
+        + ")",
+    )
+    parser.add_argument(
+        "--threads",
+        type=_whole(1),
+        metavar="N",
+        help="threads one operation may use (default: all cores)",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=engine.ENGINES,
+        default="taper",
+        help="the framework that runs the study (default: taper)",
+    )
     if hasattr(study, "add_options"):
         study.add_options(parser)
     return parser

@@ -14,10 +14,14 @@ from typing import TYPE_CHECKING, Any
 from taper.errors import TaperError
 
 if TYPE_CHECKING:
-    import taper as torch
-    from taper import nn, optim
-    from taper.nn import functional
-    from taper.utils.data import DataLoader, Dataset, TensorDataset
+    # Either of two frameworks, hence of no one type.
+    torch: Any
+    nn: Any
+    optim: Any
+    functional: Any
+    DataLoader: Any
+    Dataset: Any
+    TensorDataset: Any
 
 __all__ = [
     "ENGINES",

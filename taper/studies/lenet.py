@@ -51,14 +51,24 @@ class LeNet5(nn.Module):
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The study's own options."""
-    parser.add_argument("--data", metavar="FOLDER", help="MNIST's four IDX files, or its two test "
-                        "files (default: scikit-learn's small digits, enlarged)")
-    parser.add_argument("--download", action="store_true",
-                        help="fetch MNIST into the folder of --data first")
-    parser.add_argument("--samples", type=int, metavar="N",
-                        help="learn from the first N pictures only")
-    parser.add_argument("--digits", default="0,1", metavar="LIST", help="numbers of the test "
-                        "pictures whose feature maps are drawn (default: 0,1)")
+    parser.add_argument(
+        "--data",
+        metavar="FOLDER",
+        help="MNIST's four IDX files, or its two test "
+        "files (default: scikit-learn's small digits, enlarged)",
+    )
+    parser.add_argument(
+        "--download", action="store_true", help="fetch MNIST into the folder of --data first"
+    )
+    parser.add_argument(
+        "--samples", type=int, metavar="N", help="learn from the first N pictures only"
+    )
+    parser.add_argument(
+        "--digits",
+        default="0,1",
+        metavar="LIST",
+        help="numbers of the test pictures whose feature maps are drawn (default: 0,1)",
+    )
 
 
 def run(options: argparse.Namespace, report: Report) -> None:
@@ -68,13 +78,18 @@ def run(options: argparse.Namespace, report: Report) -> None:
     data = mnist.load(options.data, options.download)
     if options.samples is not None:
         if not 1 <= options.samples <= len(data.X_train):
-            raise StudyError(f"--samples {options.samples}: there are {len(data.X_train)} pictures "
-                             "to learn from")
-        data = data._replace(X_train=data.X_train[: options.samples],
-                             y_train=data.y_train[: options.samples])
+            raise StudyError(
+                f"--samples {options.samples}: there are {len(data.X_train)} pictures to learn from"
+            )
+        data = data._replace(
+            X_train=data.X_train[: options.samples], y_train=data.y_train[: options.samples]
+        )
     shown = _numbers(options.digits, len(data.X_test))
-    report.text(f"{data.about} {len(data.X_train)} pictures to learn from, {len(data.X_test)} to "
-                "be tested on.", say=True)
+    report.text(
+        f"{data.about} {len(data.X_train)} pictures to learn from, {len(data.X_test)} to "
+        "be tested on.",
+        say=True,
+    )
 
     watch = Stopwatch()
     torch.manual_seed(options.seed)
@@ -82,25 +97,42 @@ def run(options: argparse.Namespace, report: Report) -> None:
     history = train(model, optim.Adam(model.parameters()), data, options.epochs, watch)
     report.histories["LeNet-5"] = history
     report.timings["LeNet-5"] = watch.seconds
-    report.metrics.update({"train_accuracy": history["train_accuracy"][-1],
-                           "test_accuracy": history["test_accuracy"][-1]})
-    report.table(("epoch", "loss", "train accuracy", "test accuracy"), [
-        (epoch, *(f"{history[key][epoch - 1]:.4f}" for key in history))
-        for epoch in range(1, options.epochs + 1)
-    ], f"Training took {watch.seconds:.1f} s")
-    report.figure("accuracy", plots.lines(
-        {"training": history["train_accuracy"], "test": history["test_accuracy"]},
-        xlabel="epoch", ylabel="accuracy"), "Accuracy after each epoch.")
+    report.metrics.update(
+        {
+            "train_accuracy": history["train_accuracy"][-1],
+            "test_accuracy": history["test_accuracy"][-1],
+        }
+    )
+    report.table(
+        ("epoch", "loss", "train accuracy", "test accuracy"),
+        [
+            (epoch, *(f"{history[key][epoch - 1]:.4f}" for key in history))
+            for epoch in range(1, options.epochs + 1)
+        ],
+        f"Training took {watch.seconds:.1f} s",
+    )
+    report.figure(
+        "accuracy",
+        plots.lines(
+            {"training": history["train_accuracy"], "test": history["test_accuracy"]},
+            xlabel="epoch",
+            ylabel="accuracy",
+        ),
+        "Accuracy after each epoch.",
+    )
     report.heading("What the convolutions see")
-    report.text("A convolution slides a small pattern over the picture and answers where it fits. "
-                "The first six maps show edges by their direction; the sixteen after them combine "
-                "edges into parts of digits.")
+    report.text(
+        "A convolution slides a small pattern over the picture and answers where it fits. "
+        "The first six maps show edges by their direction; the sixteen after them combine "
+        "edges into parts of digits."
+    )
     for number in shown:
         _draw_maps(model, data, number, report)
 
 
-def train(model: LeNet5, optimizer: Any, data: mnist.Pictures, epochs: int,
-          watch: Stopwatch) -> dict[str, list[float]]:
+def train(
+    model: LeNet5, optimizer: Any, data: mnist.Pictures, epochs: int, watch: Stopwatch
+) -> dict[str, list[float]]:
     """Trains the network; its loss and accuracies after each epoch."""
     batch = _SMALL_BATCH if len(data.X_train) < _FEW else _BATCH
     dataset = TensorDataset(data.X_train, data.y_train)
@@ -128,7 +160,9 @@ def _numbers(text: str, count: int) -> list[int]:
         raise StudyError(f"--digits {text!r} is not a list of numbers such as 0,1") from None
     for number in numbers:
         if not 0 <= number < count:
-            raise StudyError(f"--digits {text}: the test pictures have the numbers 0 to {count - 1}")
+            raise StudyError(
+                f"--digits {text}: the test pictures have the numbers 0 to {count - 1}"
+            )
     return numbers
 
 
@@ -138,11 +172,17 @@ def _draw_maps(model: LeNet5, data: mnist.Pictures, number: int, report: Report)
         answer = model(picture).argmax().item()
         first, second = model.feature_maps(picture)
     about = f"test picture {number}, a {data.y_test[number].item()} (read as {answer})"
-    report.figure(f"picture-{number}", plots.pictures([_image(picture[0, 0])], 1),
-                  about[0].upper() + about[1:] + ".")
+    report.figure(
+        f"picture-{number}",
+        plots.pictures([_image(picture[0, 0])], 1),
+        about[0].upper() + about[1:] + ".",
+    )
     for name, maps, columns in (("conv1", first, 6), ("conv2", second, 8)):
-        report.figure(f"{name}-{number}", plots.pictures([_image(m) for m in maps[0]], columns),
-                      f"The {maps.shape[1]} maps of {name} for {about}.")
+        report.figure(
+            f"{name}-{number}",
+            plots.pictures([_image(m) for m in maps[0]], columns),
+            f"The {maps.shape[1]} maps of {name} for {about}.",
+        )
 
 
 def _image(map: Any) -> np.ndarray:

@@ -38,22 +38,36 @@ def load(folder: str | None, download: bool = False) -> Pictures:
     test = _read_pair(folder, "t10k")
     train = _read_pair(folder, "train")
     if test is None:
-        raise StudyError(f"--data {folder!r} has no t10k-images-idx3-ubyte and t10k-labels-idx1-"
-                         "ubyte (plain or .gz); --download fetches MNIST")
+        raise StudyError(
+            f"--data {folder!r} has no t10k-images-idx3-ubyte and t10k-labels-idx1-"
+            "ubyte (plain or .gz); --download fetches MNIST"
+        )
     if train is not None:
         return _pictures("MNIST.", *train, *test)
     images, labels = test
     split = len(images) * 4 // 5
-    return _pictures("MNIST's test pictures, divided because its training pictures are not there.",
-                     images[:split], labels[:split], images[split:], labels[split:])
+    return _pictures(
+        "MNIST's test pictures, divided because its training pictures are not there.",
+        images[:split],
+        labels[:split],
+        images[split:],
+        labels[split:],
+    )
 
 
 def _pictures(about: str, *arrays: np.ndarray) -> Pictures:
     X_train, y_train, X_test, y_test = arrays
-    return Pictures(about, *(
-        torch.from_numpy(array.astype(np.float32)[:, np.newaxis] / 255 if array.ndim == 3
-                         else array.astype(np.int64))
-        for array in (X_train, y_train, X_test, y_test)))
+    return Pictures(
+        about,
+        *(
+            torch.from_numpy(
+                array.astype(np.float32)[:, np.newaxis] / 255
+                if array.ndim == 3
+                else array.astype(np.int64)
+            )
+            for array in (X_train, y_train, X_test, y_test)
+        ),
+    )
 
 
 def _read_pair(folder: str, part: str) -> tuple[np.ndarray, np.ndarray] | None:
@@ -68,11 +82,15 @@ def _read_pair(folder: str, part: str) -> tuple[np.ndarray, np.ndarray] | None:
 
     pixels, digits = read_idx(images), read_idx(labels)
     if pixels.ndim != 3 or pixels.shape[1:] != (SIDE, SIDE):
-        raise StudyError(f"{images!r} holds an array of shape {pixels.shape}, not pictures of "
-                         f"{SIDE} by {SIDE} points")
+        raise StudyError(
+            f"{images!r} holds an array of shape {pixels.shape}, not pictures of "
+            f"{SIDE} by {SIDE} points"
+        )
     if digits.shape != pixels.shape[:1]:
-        raise StudyError(f"{images!r} has {len(pixels)} pictures, {labels!r} holds an array of "
-                         f"shape {digits.shape}")
+        raise StudyError(
+            f"{images!r} has {len(pixels)} pictures, {labels!r} holds an array of "
+            f"shape {digits.shape}"
+        )
     return pixels, digits
 
 
@@ -91,8 +109,9 @@ def _enlarged_digits() -> Pictures:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise StudyError("without --data, this study takes scikit-learn's digits: pip install "
-                         "'taper[studies]'") from error
+        raise StudyError(
+            "without --data, this study takes scikit-learn's digits: pip install 'taper[studies]'"
+        ) from error
     small = load_digits()
     large = np.kron(small.images * (255 / 16), np.ones((3, 3)))
     images = np.pad(large, ((0, 0), (2, 2), (2, 2)))
@@ -100,6 +119,11 @@ def _enlarged_digits() -> Pictures:
     order = np.random.RandomState(0).permutation(len(images))
     images, labels = images[order], small.target[order]
     split = len(images) * 3 // 4
-    return _pictures("No --data: scikit-learn's digits of 8 by 8 points, enlarged to 28 by 28, "
-                     "stand in for MNIST.",
-                     images[:split], labels[:split], images[split:], labels[split:])
+    return _pictures(
+        "No --data: scikit-learn's digits of 8 by 8 points, enlarged to 28 by 28, "
+        "stand in for MNIST.",
+        images[:split],
+        labels[:split],
+        images[split:],
+        labels[split:],
+    )

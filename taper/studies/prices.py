@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import csv
 import datetime
+import itertools
 import math
 import os
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,8 +21,19 @@ FIELDS = ("Open", "High", "Low", "Close", "Volume")
 CLOSE = FIELDS.index("Close")
 _OTHER_NAMES = {"vol": "volume"}
 # Day first comes after month first: where both fit, the one that gives ascending dates is taken.
-_DATE_FORMATS = ("%Y-%m-%d", "%Y/%m/%d", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%Y%m%d", "%m/%d/%y",
-                 "%d-%b-%y", "%d-%b-%Y", "%b %d, %Y", "%Y-%m-%d %H:%M:%S")
+_DATE_FORMATS = (
+    "%Y-%m-%d",
+    "%Y/%m/%d",
+    "%m/%d/%Y",
+    "%d/%m/%Y",
+    "%d.%m.%Y",
+    "%Y%m%d",
+    "%m/%d/%y",
+    "%d-%b-%y",
+    "%d-%b-%Y",
+    "%b %d, %Y",
+    "%Y-%m-%d %H:%M:%S",
+)
 
 
 class Prices(NamedTuple):
@@ -62,8 +74,9 @@ def sample() -> Prices:
         with np.load(cbook.get_sample_data("goog.npz", asfileobj=False)) as file:
             table = file["price_data"]
     except (ImportError, OSError) as error:
-        raise StudyError(f"matplotlib's sample prices cannot be read ({error}); name a file of "
-                         "prices with --csv") from error
+        raise StudyError(
+            f"matplotlib's sample prices cannot be read ({error}); name a file of prices with --csv"
+        ) from error
     values = np.stack([table[field.lower()] for field in FIELDS], axis=1).astype(np.float64)
     dates = [day.item() for day in table["date"].astype("datetime64[D]")]
     return Prices("GOOG (matplotlib's sample)", dates, values)
@@ -84,15 +97,21 @@ def read_csv(path: str) -> Prices:
     places = _columns(path, rows[0])
     texts = [_cells(path, line, row, places) for line, row in enumerate(rows[1:], 2)]
     dates = _dates(path, [cells[0] for cells in texts])
-    values = np.array([
-        [_number(path, line, field, text) for field, text in zip(FIELDS, cells[1:], strict=True)]
-        for line, cells in enumerate(texts, 2)
-    ])
+    values = np.array(
+        [
+            [
+                _number(path, line, field, text)
+                for field, text in zip(FIELDS, cells[1:], strict=True)
+            ]
+            for line, cells in enumerate(texts, 2)
+        ]
+    )
     order = sorted(range(len(dates)), key=dates.__getitem__)
-    for one, other in zip(order, order[1:], strict=False):
+    for one, other in itertools.pairwise(order):
         if dates[one] == dates[other]:
-            raise StudyError(f"{path!r}: lines {one + 2} and {other + 2} have the same date, "
-                             f"{dates[one]}")
+            raise StudyError(
+                f"{path!r}: lines {one + 2} and {other + 2} have the same date, {dates[one]}"
+            )
     return Prices(os.path.basename(path), [dates[i] for i in order], values[order])
 
 
@@ -103,8 +122,10 @@ def _columns(path: str, header: list[str]) -> list[int]:
     wanted = ("Date", *FIELDS)
     missing = [name for name in wanted if name.lower() not in names]
     if missing:
-        raise StudyError(f"{path!r} lacks the column{'s' * (len(missing) > 1)} "
-                         f"{', '.join(missing)}; it has {', '.join(header)}")
+        raise StudyError(
+            f"{path!r} lacks the column{'s' * (len(missing) > 1)} "
+            f"{', '.join(missing)}; it has {', '.join(header)}"
+        )
     return [names.index(name.lower()) for name in wanted]
 
 
@@ -121,8 +142,10 @@ def _number(path: str, line: int, field: str, text: str) -> float:
         value = math.nan
     if not math.isfinite(value):
         what = repr(text) if text else "an empty cell"
-        raise StudyError(f"{path!r}, line {line}: {field} is {what}, not a number; fill the hole "
-                         "or remove the row")
+        raise StudyError(
+            f"{path!r}, line {line}: {field} is {what}, not a number; fill the hole "
+            "or remove the row"
+        )
     return value
 
 
@@ -145,8 +168,10 @@ def _dates(path: str, texts: list[str]) -> list[datetime.date]:
             return dates
     if readable:
         return readable[0]
-    raise StudyError(f"{path!r}, line {furthest + 2}: the date {texts[furthest]!r} cannot be read; "
-                     "write dates as 2021-07-30")
+    raise StudyError(
+        f"{path!r}, line {furthest + 2}: the date {texts[furthest]!r} cannot be read; "
+        "write dates as 2021-07-30"
+    )
 
 
 def windows(values: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -168,12 +193,8 @@ def cut(prices: Prices, rows: int | None, length: int) -> Prices:
         raise StudyError(f"--rows {rows}: {prices.name} has only {count} rows")
     taken = count if rows is None else rows
     if taken < 2 * length:
-        raise StudyError(f"{taken} rows are too few: windows of {length} days need at least "
-                         f"{2 * length}")
+        raise StudyError(
+            f"{taken} rows are too few: windows of {length} days need at least {2 * length}"
+        )
     start = count - taken
     return Prices(prices.name, prices.dates[start:], prices.values[start:])
-
-
-def as_arrays(*arrays: np.ndarray) -> tuple[Any, ...]:
-    """The arrays in float32, in which the networks compute."""
-    return tuple(array.astype(np.float32) for array in arrays)

@@ -119,8 +119,9 @@ class Report:
             print(f"\n{words}")
         self._body.append(f"<p>{html.escape(words)}</p>")
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]],
-              caption: str = "") -> None:
+    def table(
+        self, columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = ""
+    ) -> None:
         """A table, printed at once."""
         cells = [[str(cell) for cell in row] for row in rows]
         print(f"\n{caption}" if caption else "", text_table(columns, cells), sep="\n")
@@ -162,8 +163,10 @@ class Report:
             "pictures": list(self._pictures),
         }
         listed = ", ".join(f"{name} {version}" for name, version in versions.items())
-        footer = html.escape(f"taper study {self.study}, seed {options['seed']}, {listed}, "
-                             f"{engine.get_num_threads()} thread(s). Numbers: results.json.")
+        footer = html.escape(
+            f"taper study {self.study}, seed {options['seed']}, {listed}, "
+            f"{engine.get_num_threads()} thread(s). Numbers: results.json."
+        )
         files = dict(self._pictures)
         files["results.json"] = json.dumps(_plain(results), indent=2, allow_nan=False).encode()
         # The page comes last: where it is new, everything it speaks of is new.

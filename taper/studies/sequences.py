@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from taper.studies import plots
@@ -22,7 +23,7 @@ EPOCHS = 60
 CELLS = {"RNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
 # "." ends a word, pads it, and is what the writer sees before its first letter.
 ALPHABET = ".abcdefghijklmnopqrstuvwxyz"
-_DIGITS = "zero one two three four five six seven eight nine".split()
+_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 class Reader(nn.Module):
@@ -32,7 +33,7 @@ class Reader(nn.Module):
         super().__init__()
         self.cell = CELLS[cell](features, hidden, batch_first=True)
 
-    def forward(self, x: Any) -> tuple[Any, Any]:
+    def forward(self, x: Any) -> Any:
         """Outputs (batch, steps, hidden) and the state, from x (batch, steps, features)."""
         return self.cell(x)
 
@@ -281,7 +282,7 @@ class LettersInOrder(Task):
 TASKS = (NextValue, NameOfDigit, Brackets, LettersInOrder)
 
 
-def encode(words: list[str]) -> Any:
+def encode(words: Sequence[str]) -> Any:
     """Letters as numbers, a row per word, padded with the end mark to one more than the longest."""
     length = max(map(len, words)) + 1
     return torch.tensor([[ALPHABET.index(c) for c in word.ljust(length, ".")] for word in words])
@@ -294,9 +295,11 @@ def decode(letters: Any) -> list[str]:
 
 def run(options: argparse.Namespace, report: Report) -> None:
     """Trains every kind of cell on every task until the task is solved or the epochs are over."""
-    report.text("Each task is trained until it reaches its threshold on test data. Plain RNNs "
-                "forget soonest, so the longer a task must remember, the more an LSTM or a GRU is "
-                "worth.")
+    report.text(
+        "Each task is trained until it reaches its threshold on test data. Plain RNNs "
+        "forget soonest, so the longer a task must remember, the more an LSTM or a GRU is "
+        "worth."
+    )
     rows, examples = [], []
     for kind in TASKS:
         torch.manual_seed(options.seed)
@@ -312,24 +315,45 @@ def run(options: argparse.Namespace, report: Report) -> None:
             scores[cell] = history["score"]
             report.histories[key] = history
             report.timings[key] = watch.seconds
-            report.metrics[key] = {"metric": task.metric, "score": best, "reached": reached,
-                                   "threshold": task.threshold, "epochs": len(history["score"])}
-            rows.append((task.shape, cell, task.metric, f"{best:.4f}", f"{task.threshold:.2f}",
-                         "yes" if reached else "no", len(history["score"]),
-                         f"{watch.seconds:.1f} s"))
+            report.metrics[key] = {
+                "metric": task.metric,
+                "score": best,
+                "reached": reached,
+                "threshold": task.threshold,
+                "epochs": len(history["score"]),
+            }
+            rows.append(
+                (
+                    task.shape,
+                    cell,
+                    task.metric,
+                    f"{best:.4f}",
+                    f"{task.threshold:.2f}",
+                    "yes" if reached else "no",
+                    len(history["score"]),
+                    f"{watch.seconds:.1f} s",
+                )
+            )
             with torch.no_grad():
                 examples.append((task.shape, cell, task.example(network)))
         report.heading(f"{task.shape}: {task.about}")
-        report.figure("scores-" + task.shape.replace(" ", "-"), plots.lines(
-            scores, xlabel="epoch", ylabel=task.metric), f"{task.metric} on test data.")
+        report.figure(
+            "scores-" + task.shape.replace(" ", "-"),
+            plots.lines(scores, xlabel="epoch", ylabel=task.metric),
+            f"{task.metric} on test data.",
+        )
     report.heading("Results")
-    report.table(("task", "cell", "metric", "score", "threshold", "reached", "epochs", "training"),
-                 rows, f"Stopped at the threshold, or after {options.epochs} epochs")
+    report.table(
+        ("task", "cell", "metric", "score", "threshold", "reached", "epochs", "training"),
+        rows,
+        f"Stopped at the threshold, or after {options.epochs} epochs",
+    )
     report.table(("task", "cell", "an unseen sample and the answer"), examples, "Examples")
 
 
-def train(task: Task, cell: str, epochs: int,
-          watch: Stopwatch) -> tuple[Any, dict[str, list[float]]]:
+def train(
+    task: Task, cell: str, epochs: int, watch: Stopwatch
+) -> tuple[Any, dict[str, list[float]]]:
     """A trained network, and its loss and score after each epoch; stops when the task is solved."""
     network = task.network(cell)
     optimizer = optim.Adam(network.parameters(), lr=0.01)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,7 +74,7 @@ class ModelRNN(nn.Module):
 
 
 # Each makes an untrained network for windows of DAYS days of FIELDS.
-NETWORKS = {
+NETWORKS: dict[str, Callable[[], Any]] = {
     "DNN": lambda: ModelDNN(DAYS * len(prices.FIELDS)),
     "CNN": lambda: ModelCNN(len(prices.FIELDS)),
     "GRU": lambda: ModelRNN(len(prices.FIELDS), 4),
@@ -93,8 +94,12 @@ class Market(NamedTuple):
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The study's own options."""
-    parser.add_argument("--csv", metavar="FILE", help="daily prices with the columns Date, Open, "
-                        "High, Low, Close, Volume (default: matplotlib's GOOG sample)")
+    parser.add_argument(
+        "--csv",
+        metavar="FILE",
+        help="daily prices with the columns Date, Open, "
+        "High, Low, Close, Volume (default: matplotlib's GOOG sample)",
+    )
     parser.add_argument("--rows", type=int, metavar="N", help="take the last N rows only")
 
 
@@ -103,11 +108,14 @@ def run(options: argparse.Namespace, report: Report) -> None:
     series = prices.read_csv(options.csv) if options.csv else prices.sample()
     series = prices.cut(series, options.rows, DAYS)
     market = prepare(series)
-    report.text(f"{series.name}: {len(series.dates)} days from {series.dates[0]} to "
-                f"{series.dates[-1]}. Each sample is {DAYS} days of open, high, low, close and "
-                f"volume; the answer is the next day's close. {len(market.X_train)} windows to "
-                f"learn from, the last {len(market.X_test)} to be tested on. The scale is fitted "
-                "on the training part alone.", say=True)
+    report.text(
+        f"{series.name}: {len(series.dates)} days from {series.dates[0]} to "
+        f"{series.dates[-1]}. Each sample is {DAYS} days of open, high, low, close and "
+        f"volume; the answer is the next day's close. {len(market.X_train)} windows to "
+        f"learn from, the last {len(market.X_test)} to be tested on. The scale is fitted "
+        "on the training part alone.",
+        say=True,
+    )
     report.metrics["windows"] = {"train": len(market.X_train), "test": len(market.X_test)}
 
     predictions = {BASELINE: market.X_test[:, -1:, prices.CLOSE]}
@@ -125,14 +133,24 @@ def run(options: argparse.Namespace, report: Report) -> None:
         report.metrics[name] = score(predicted, market)
     report.table(
         ("model", "training", "R2 of price", "MSE of price", "R2 of return"),
-        [(name, f"{report.timings.get(name, 0):.1f} s", f"{scores['r2']:.4f}",
-          f"{scores['mse']:.6f}", f"{scores['r2_of_return']:.4f}")
-         for name, scores in ((name, report.metrics[name]) for name in predictions)],
+        [
+            (
+                name,
+                f"{report.timings.get(name, 0):.1f} s",
+                f"{scores['r2']:.4f}",
+                f"{scores['mse']:.6f}",
+                f"{scores['r2_of_return']:.4f}",
+            )
+            for name, scores in ((name, report.metrics[name]) for name in predictions)
+        ],
         f"On the test windows, after {options.epochs} epochs; prices are scaled",
     )
-    report.text("R2 of price looks splendid for everyone, the baseline included: today's price is "
-                "nearly tomorrow's. R2 of return asks how much of the day's change was foreseen; 0 "
-                "is what the baseline knows, and below 0 is worse than that.", say=True)
+    report.text(
+        "R2 of price looks fine for everyone, the baseline included: today's price is "
+        "nearly tomorrow's. R2 of return asks how much of the day's change was foreseen; 0 "
+        "is what the baseline knows, and below 0 is worse than that.",
+        say=True,
+    )
     _draw(predictions, market, report)
 
 
@@ -141,13 +159,16 @@ def prepare(series: prices.Prices) -> Market:
     count = len(series.dates) - DAYS
     test = min(800, -(-count // 5))
     scaler = prices.Scaler(series.values[:-test])
-    X, y = prices.as_arrays(*prices.windows(scaler.scale(series.values), DAYS))
-    tensors = (torch.from_numpy(part.copy()) for part in (X[:-test], y[:-test], X[-test:], y[-test:]))
-    return Market(*tensors, scaler, series.dates[-test:])
+    X, y = (
+        torch.tensor(part, dtype=torch.float32)
+        for part in prices.windows(scaler.scale(series.values), DAYS)
+    )
+    return Market(X[:-test], y[:-test], X[-test:], y[-test:], scaler, series.dates[-test:])
 
 
-def train(network: Any, optimizer: Any, market: Market, epochs: int, watch: Stopwatch,
-          label: str) -> dict[str, list[float]]:
+def train(
+    network: Any, optimizer: Any, market: Market, epochs: int, watch: Stopwatch, label: str
+) -> dict[str, list[float]]:
     """Trains the network; its loss in each epoch, and both errors after every tenth."""
     trainloader = DataLoader(TensorDataset(market.X_train, market.y_train), 64, True)
     criterion = nn.MSELoss()
@@ -158,8 +179,10 @@ def train(network: Any, optimizer: Any, market: Market, epochs: int, watch: Stop
         if (epoch + 1) % 10 == 0:
             with torch.no_grad():
                 history["epoch"].append(epoch + 1)
-                for part, X, y in (("train_mse", market.X_train, market.y_train),
-                                   ("test_mse", market.X_test, market.y_test)):
+                for part, X, y in (
+                    ("train_mse", market.X_train, market.y_train),
+                    ("test_mse", market.X_test, market.y_test),
+                ):
                     history[part].append(criterion(network(X), y).item())
     return history
 
@@ -171,12 +194,17 @@ def r2(actual: np.ndarray, predicted: np.ndarray) -> float:
 
 def score(predicted: Any, market: Market) -> dict[str, float]:
     """R2 and mean squared error of the scaled price, and R2 of the daily return."""
-    actual, guess, today = (t.numpy().astype(np.float64).ravel() for t in (
-        market.y_test, predicted, market.X_test[:, -1, prices.CLOSE]))
+    actual, guess, today = (
+        t.numpy().astype(np.float64).ravel()
+        for t in (market.y_test, predicted, market.X_test[:, -1, prices.CLOSE])
+    )
     unscaled = [market.scaler.unscale_column(part, prices.CLOSE) for part in (actual, guess, today)]
     returns, foreseen = (price / unscaled[2] - 1 for price in unscaled[:2])
-    return {"r2": r2(actual, guess), "mse": float(((actual - guess) ** 2).mean()),
-            "r2_of_return": r2(returns, foreseen)}
+    return {
+        "r2": r2(actual, guess),
+        "mse": float(((actual - guess) ** 2).mean()),
+        "r2_of_return": r2(returns, foreseen),
+    }
 
 
 def _draw(predictions: dict[str, Any], market: Market, report: Report) -> None:
@@ -184,13 +212,31 @@ def _draw(predictions: dict[str, Any], market: Market, report: Report) -> None:
     truth = {"actual": {"color": "#1a202c", "linewidth": 1.0}}
     for name in NETWORKS:
         curves = {"actual": actual, name: predictions[name].ravel().tolist()}
-        report.figure(f"prediction-{name}", plots.lines(
-            curves, xlabel="", ylabel="scaled close", x=market.test_dates, styles=truth),
-            f"{name}: the test days and what was predicted the day before.")
-    report.figure("comparison", plots.lines(
-        {"actual": actual, **{name: predictions[name].ravel().tolist() for name in NETWORKS}},
-        xlabel="", ylabel="scaled close", x=market.test_dates, styles=truth),
-        "All networks on the test days.")
-    report.figure("loss", plots.lines(
-        {name: report.histories[name]["loss"] for name in NETWORKS},
-        xlabel="epoch", ylabel="mean squared error", log=True), "Training loss of each network.")
+        report.figure(
+            f"prediction-{name}",
+            plots.lines(
+                curves, xlabel="", ylabel="scaled close", x=market.test_dates, styles=truth
+            ),
+            f"{name}: the test days and what was predicted the day before.",
+        )
+    report.figure(
+        "comparison",
+        plots.lines(
+            {"actual": actual, **{name: predictions[name].ravel().tolist() for name in NETWORKS}},
+            xlabel="",
+            ylabel="scaled close",
+            x=market.test_dates,
+            styles=truth,
+        ),
+        "All networks on the test days.",
+    )
+    report.figure(
+        "loss",
+        plots.lines(
+            {name: report.histories[name]["loss"] for name in NETWORKS},
+            xlabel="epoch",
+            ylabel="mean squared error",
+            log=True,
+        ),
+        "Training loss of each network.",
+    )

@@ -67,15 +67,31 @@ def draw(result: Any, names: Mapping[str, Any]) -> Any:
     for source, target in graph.edges:
         # An edge that skips a level bends around the nodes between.
         bend = 0.7 if positions[source][1] - positions[target][1] > 1 else 0.0
-        place.annotate("", positions[target], positions[source], arrowprops={
-            "arrowstyle": "-|>", "color": "#718096", "shrinkA": 14,
-            "shrinkB": 23 if target in graph.leaves else 14,
-            "connectionstyle": f"arc3,rad={bend}"})
+        place.annotate(
+            "",
+            positions[target],
+            positions[source],
+            arrowprops={
+                "arrowstyle": "-|>",
+                "color": "#718096",
+                "shrinkA": 14,
+                "shrinkB": 23 if target in graph.leaves else 14,
+                "connectionstyle": f"arc3,rad={bend}",
+            },
+        )
     for key, (x, y) in positions.items():
         leaf = key in graph.leaves
-        place.text(x, y, graph.labels[key], ha="center", va="center", fontsize=9, bbox={
-            "boxstyle": "round,pad=0.4",
-            "facecolor": "#f0fff4" if leaf else "#ebf4ff",
-            "edgecolor": "#2f855a" if leaf else "#2b6cb0",
-        })
+        place.text(
+            x,
+            y,
+            graph.labels[key],
+            ha="center",
+            va="center",
+            fontsize=9,
+            bbox={
+                "boxstyle": "round,pad=0.4",
+                "facecolor": "#f0fff4" if leaf else "#ebf4ff",
+                "edgecolor": "#2f855a" if leaf else "#2b6cb0",
+            },
+        )
     return drawing

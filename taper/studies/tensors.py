@@ -24,11 +24,16 @@ EPOCHS = None
 def run(options: argparse.Namespace, report: Report) -> None:
     """Walks through creating tensors and through their features."""
     torch.manual_seed(options.seed)
-    report.text("A tensor is an array of any number of dimensions whose elements share one type. "
-                "It is numpy's array with three additions: very many operations, a choice of where "
-                "it is stored, and gradients.")
-    report.figure("dimensions", draw_dimensions(), "A scalar, a vector, a matrix and a tensor: "
-                  "zero, one, two and three dimensions.")
+    report.text(
+        "A tensor is an array of any number of dimensions whose elements share one type. "
+        "It is numpy's array with three additions: very many operations, a choice of where "
+        "it is stored, and gradients."
+    )
+    report.figure(
+        "dimensions",
+        draw_dimensions(),
+        "A scalar, a vector, a matrix and a tensor: zero, one, two and three dimensions.",
+    )
     report.heading("Three ways to make a tensor")
     walk.show(creation, report)
     report.heading("What a tensor can do")
@@ -37,21 +42,27 @@ def run(options: argparse.Namespace, report: Report) -> None:
 
 def creation() -> Generator[str, None, None]:
     """From data, from random numbers, from a file."""
-    yield ("From other data. The function `tensor` keeps the type of the data; the class `Tensor` "
-           "is short for FloatTensor.")
+    yield (
+        "From other data. The function `tensor` keeps the type of the data; the class `Tensor` "
+        "is short for FloatTensor."
+    )
     t = torch.tensor([1, 2])
     T = torch.Tensor([1, 2])
     print(t, T)
     print(t.dtype, T.dtype)
 
-    yield ("Given a whole number, `tensor` makes a tensor of no dimensions that holds it, and "
-           "`Tensor` makes a vector of that length, whose values are whatever the memory held.")
+    yield (
+        "Given a whole number, `tensor` makes a tensor of no dimensions that holds it, and "
+        "`Tensor` makes a vector of that length, whose values are whatever the memory held."
+    )
     t = torch.tensor(3)
     T = torch.Tensor(3)
     print(t, T.shape, T.dtype)
 
-    yield ("`tensor` copies its data. `from_numpy` and `as_tensor` share the memory, so that a "
-           "change of one is a change of the other.")
+    yield (
+        "`tensor` copies its data. `from_numpy` and `as_tensor` share the memory, so that a "
+        "change of one is a change of the other."
+    )
     a = np.array([1, 2], dtype=np.int32)
     b = np.array([1, 2], dtype=np.int32)
     t1 = torch.tensor(a)
@@ -67,13 +78,17 @@ def creation() -> Generator[str, None, None]:
     print([name for name in dir(torch) if name.endswith("_like")])
     print(torch.ones_like(t1), torch.rand(2, 3).shape)
 
-    yield ("A layer makes its parameters at random, too. They are to be trained, so they require "
-           "a gradient.")
+    yield (
+        "A layer makes its parameters at random, too. They are to be trained, so they require "
+        "a gradient."
+    )
     linear = nn.Linear(2, 3)
     print(linear.weight.shape, linear.bias.shape, linear.weight.requires_grad)
 
-    yield ("From a file. `save` and `load` undo each other, for tensors, for networks' states and "
-           "for what Python has of lists and dictionaries.")
+    yield (
+        "From a file. `save` and `load` undo each other, for tensors, for networks' states and "
+        "for what Python has of lists and dictionaries."
+    )
     x = torch.tensor([0, 1, 2, 3, 4])
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "tensor.pkl")
@@ -100,8 +115,10 @@ def features() -> Generator[str, None, dict[str, Any]]:
     print(x.dtype, x.to(torch.float64).dtype, x.to(torch.int64))
     print(x.device, x.to("cpu").device, x.layout)
 
-    yield ("A tensor that requires a gradient records what is done with it; `backward` sends the "
-           "gradient back to it.")
+    yield (
+        "A tensor that requires a gradient records what is done with it; `backward` sends the "
+        "gradient back to it."
+    )
     x = torch.tensor(3.0, requires_grad=True)
     y = x**2
     y.backward()
@@ -131,14 +148,25 @@ def _draw_cells(place: Any, values: Any) -> None:
             for column, value in enumerate(line):
                 left, top = column + shift, row + 0.5 * (len(layers) - 1) - shift
                 place.add_patch(_square(left, top, -2 * depth))
-                place.text(left + 0.5, top + 0.5, str(value), ha="center", va="center",
-                           fontsize=8, zorder=-2 * depth + 1)
+                place.text(
+                    left + 0.5,
+                    top + 0.5,
+                    str(value),
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    zorder=-2 * depth + 1,
+                )
 
 
 def _as_layers(values: Any) -> list[list[list[int]]]:
     """The values as layers of rows, whatever their number of dimensions."""
-    while not (isinstance(values, list) and values and isinstance(values[0], list)
-               and isinstance(values[0][0], list)):
+    while not (
+        isinstance(values, list)
+        and values
+        and isinstance(values[0], list)
+        and isinstance(values[0][0], list)
+    ):
         values = [values]
         if isinstance(values[0], int):
             values = [[values]]

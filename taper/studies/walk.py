@@ -69,7 +69,11 @@ def _sources(walk: Callable[..., Any]) -> list[str]:
     lines = text.splitlines()
     function = ast.parse(text).body[0]
     assert isinstance(function, ast.FunctionDef), "a walk is a plain generator function"
-    yields = [s for s in function.body if isinstance(s, ast.Expr) and isinstance(s.value, ast.Yield)]
+    yields = [
+        statement
+        for statement in function.body
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Yield)
+    ]
     ends = [s.lineno - 1 for s in yields[1:]]
     last = function.body[-1]
     ends.append(last.lineno - 1 if isinstance(last, ast.Return) else len(lines))

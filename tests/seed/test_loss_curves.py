@@ -6,14 +6,16 @@ import json
 import pathlib
 
 import pytest
+
 from golden import loss_curves
 
 # Float32 sums in another order differ by 1e-7; five epochs of training enlarge that.
 TOLERANCE = 1e-4
 
 STORED = json.loads(pathlib.Path(loss_curves.PATH).read_text(encoding="utf-8"))
-CASES = [(network, optimizer) for network in loss_curves.STOCK
-         for optimizer in loss_curves.OPTIMIZERS]
+CASES = [
+    (network, optimizer) for network in loss_curves.STOCK for optimizer in loss_curves.OPTIMIZERS
+]
 
 
 @pytest.mark.parametrize("optimizer", loss_curves.OPTIMIZERS)

@@ -32,8 +32,12 @@ def test_tensor_of_a_number_holds_it_and_Tensor_of_a_number_has_that_length():
 
 def test_Tensor_is_FloatTensor_and_has_siblings_of_other_dtypes():
     assert torch.FloatTensor([1, 2]).dtype == torch.Tensor([1, 2]).dtype
-    made = {torch.ByteTensor: torch.uint8, torch.IntTensor: torch.int32,
-            torch.LongTensor: torch.int64, torch.DoubleTensor: torch.float64}
+    made = {
+        torch.ByteTensor: torch.uint8,
+        torch.IntTensor: torch.int32,
+        torch.LongTensor: torch.int64,
+        torch.DoubleTensor: torch.float64,
+    }
     for kind, dtype in made.items():
         assert kind([1, 2]).dtype == dtype
 
@@ -63,7 +67,12 @@ def test_as_tensor_shares_the_memory_too():
 
 def test_seven_functions_make_a_tensor_like_another():
     assert [x for x in dir(torch) if x.endswith("like")] == [
-        "empty_like", "full_like", "ones_like", "rand_like", "randint_like", "randn_like",
+        "empty_like",
+        "full_like",
+        "ones_like",
+        "rand_like",
+        "randint_like",
+        "randn_like",
         "zeros_like",
     ]
 
@@ -113,8 +122,19 @@ def test_the_in_place_methods_end_with_an_underscore():
     in_place = [x for x in dir(tensor) if not x.startswith("_") and x.endswith("_")]
 
     assert in_place[:13] == [
-        "abs_", "absolute_", "acos_", "acosh_", "add_", "addbmm_", "addcdiv_", "addcmul_",
-        "addmm_", "addmv_", "addr_", "apply_", "arccos_",
+        "abs_",
+        "absolute_",
+        "acos_",
+        "acosh_",
+        "add_",
+        "addbmm_",
+        "addcdiv_",
+        "addcmul_",
+        "addmm_",
+        "addmv_",
+        "addr_",
+        "apply_",
+        "arccos_",
     ]
 
 
@@ -137,17 +157,20 @@ def test_operations_with_another_tensor():
         x.mm(torch.ones(3, 2))
 
 
-@pytest.mark.parametrize(("name", "alias", "kind"), [
-    ("float32", "float", "FloatTensor"),
-    ("float64", "double", "DoubleTensor"),
-    ("float16", "half", "HalfTensor"),
-    ("uint8", None, "ByteTensor"),
-    ("int8", None, "CharTensor"),
-    ("int16", "short", "ShortTensor"),
-    ("int32", "int", "IntTensor"),
-    ("int64", "long", "LongTensor"),
-    ("bool", None, "BoolTensor"),
-])
+@pytest.mark.parametrize(
+    ("name", "alias", "kind"),
+    [
+        ("float32", "float", "FloatTensor"),
+        ("float64", "double", "DoubleTensor"),
+        ("float16", "half", "HalfTensor"),
+        ("uint8", None, "ByteTensor"),
+        ("int8", None, "CharTensor"),
+        ("int16", "short", "ShortTensor"),
+        ("int32", "int", "IntTensor"),
+        ("int64", "long", "LongTensor"),
+        ("bool", None, "BoolTensor"),
+    ],
+)
 def test_a_dtype_has_a_name_an_alias_and_a_tensor_type(name: str, alias: str | None, kind: str):
     dtype = getattr(torch, name)
     x = torch.ones(2, dtype=dtype)

@@ -80,15 +80,30 @@ def test_a_module_registers_its_submodules():
     model = Convolutions()
 
     assert [name for name, _ in model.named_parameters()] == [
-        "conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias"]
+        "conv1.weight",
+        "conv1.bias",
+        "conv2.weight",
+        "conv2.bias",
+    ]
     assert model(torch.zeros(1, 1, 28, 28)).shape == (1, 20, 20, 20)
     assert all(p.dtype == torch.float64 for p in model.to(torch.float64).parameters())
 
 
-@pytest.mark.parametrize("name", [
-    "Linear", "Conv2d", "RNN", "Sigmoid", "Tanh", "ReLU", "CrossEntropyLoss", "MSELoss",
-    "LayerNorm", "Dropout",
-])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Linear",
+        "Conv2d",
+        "RNN",
+        "Sigmoid",
+        "Tanh",
+        "ReLU",
+        "CrossEntropyLoss",
+        "MSELoss",
+        "LayerNorm",
+        "Dropout",
+    ],
+)
 def test_nn_has_the_modules_the_section_names(name: str):
     assert issubclass(getattr(nn, name), nn.Module)
 

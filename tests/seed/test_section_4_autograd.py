@@ -51,7 +51,12 @@ def test_each_result_knows_the_function_that_made_it():
     names = [re.sub(r" at 0x.*|object ", "", str(t.grad_fn)) for t in Regression().computed()]
 
     assert [name.strip("<> ").split()[0] for name in names] == [
-        "MulBackward0", "AddBackward0", "SubBackward0", "PowBackward0", "AddBackward0"]
+        "MulBackward0",
+        "AddBackward0",
+        "SubBackward0",
+        "PowBackward0",
+        "AddBackward0",
+    ]
 
 
 def test_backward_gives_w_minus_28_and_b_minus_18():

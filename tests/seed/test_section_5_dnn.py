@@ -23,16 +23,28 @@ def _erf(x: np.ndarray) -> np.ndarray:
 
 # Function, its value and its derivative in numpy.
 ACTIVATIONS: dict[str, tuple[Callable[[Any], Any], Any, Any]] = {
-    "sigmoid": (torch.sigmoid, lambda x: 1 / (1 + np.exp(-x)),
-                lambda x: np.exp(-x) / (1 + np.exp(-x)) ** 2),
+    "sigmoid": (
+        torch.sigmoid,
+        lambda x: 1 / (1 + np.exp(-x)),
+        lambda x: np.exp(-x) / (1 + np.exp(-x)) ** 2,
+    ),
     "tanh": (torch.tanh, np.tanh, lambda x: 1 - np.tanh(x) ** 2),
     "relu": (torch.relu, lambda x: np.maximum(x, 0), lambda x: (x > 0) * 1.0),
-    "elu": (F.elu, lambda x: np.where(x > 0, x, np.exp(x) - 1),
-            lambda x: np.where(x > 0, 1, np.exp(x))),
-    "leaky_relu": (F.leaky_relu, lambda x: np.where(x > 0, x, 0.01 * x),
-                   lambda x: np.where(x > 0, 1, 0.01)),
-    "gelu": (F.gelu, lambda x: x * (1 + _erf(x / 2**0.5)) / 2,
-             lambda x: (1 + _erf(x / 2**0.5)) / 2 + x * np.exp(-x * x / 2) / (2 * np.pi) ** 0.5),
+    "elu": (
+        F.elu,
+        lambda x: np.where(x > 0, x, np.exp(x) - 1),
+        lambda x: np.where(x > 0, 1, np.exp(x)),
+    ),
+    "leaky_relu": (
+        F.leaky_relu,
+        lambda x: np.where(x > 0, x, 0.01 * x),
+        lambda x: np.where(x > 0, 1, 0.01),
+    ),
+    "gelu": (
+        F.gelu,
+        lambda x: x * (1 + _erf(x / 2**0.5)) / 2,
+        lambda x: (1 + _erf(x / 2**0.5)) / 2 + x * np.exp(-x * x / 2) / (2 * np.pi) ** 0.5,
+    ),
 }
 
 
@@ -51,8 +63,9 @@ def test_an_activation_and_its_derivative_follow_their_formulas(name: str):
 def test_tanh_is_a_scaled_sigmoid():
     x = torch.tensor(POINTS)
 
-    np.testing.assert_allclose(torch.tanh(x).numpy(), (2 * torch.sigmoid(2 * x) - 1).numpy(),
-                               atol=1e-14)
+    np.testing.assert_allclose(
+        torch.tanh(x).numpy(), (2 * torch.sigmoid(2 * x) - 1).numpy(), atol=1e-14
+    )
 
 
 def test_linear_has_the_signature_of_the_section():
@@ -99,8 +112,9 @@ def test_without_activations_three_layers_are_one():
         weight, bias = layer.weight @ weight, layer.weight @ bias + layer.bias
     x = torch.randn(6, 4, dtype=torch.float64)
 
-    np.testing.assert_allclose(deep(x).detach().numpy(), (x @ weight.T + bias).detach().numpy(),
-                               rtol=1e-12)
+    np.testing.assert_allclose(
+        deep(x).detach().numpy(), (x @ weight.T + bias).detach().numpy(), rtol=1e-12
+    )
 
 
 def test_with_activations_a_network_approximates_a_function():

@@ -55,8 +55,10 @@ def test_pooling_folds_each_two_by_two_field():
 
 
 def _write_idx(path: pathlib.Path, values: np.ndarray) -> None:
-    path.write_bytes(struct.pack(f">BBBB{values.ndim}i", 0, 0, 8, values.ndim, *values.shape)
-                     + values.astype(np.uint8).tobytes())
+    path.write_bytes(
+        struct.pack(f">BBBB{values.ndim}i", 0, 0, 8, values.ndim, *values.shape)
+        + values.astype(np.uint8).tobytes()
+    )
 
 
 def test_mnists_files_become_the_data_of_the_section(tmp_path: pathlib.Path):
@@ -128,23 +130,35 @@ def test_lenet_learns_by_the_loop_of_the_section():
 def test_conv2d_has_the_signature_of_the_section():
     parameters = inspect.signature(nn.Conv2d).parameters
 
-    assert {name: p.default for name, p in parameters.items()
-            if p.default is not inspect.Parameter.empty} == {
-        "stride": 1, "padding": 0, "dilation": 1, "groups": 1, "bias": True,
-        "padding_mode": "zeros", "device": None, "dtype": None}
+    assert {
+        name: p.default
+        for name, p in parameters.items()
+        if p.default is not inspect.Parameter.empty
+    } == {
+        "stride": 1,
+        "padding": 0,
+        "dilation": 1,
+        "groups": 1,
+        "bias": True,
+        "padding_mode": "zeros",
+        "device": None,
+        "dtype": None,
+    }
     assert list(parameters)[:3] == ["in_channels", "out_channels", "kernel_size"]
 
 
-@pytest.mark.parametrize(("options", "shape"), [
-    ({}, (8, 18)),
-    ({"padding": 1}, (10, 20)),
-    ({"stride": 2, "padding": 1}, (5, 10)),
-    ({"dilation": 2}, (6, 16)),
-    ({"stride": (2, 1), "padding": (2, 0), "dilation": (1, 3)}, (6, 14)),
-    ({"padding": "same"}, (10, 20)),
-])
-def test_the_height_and_width_after_a_convolution(options: dict[str, Any],
-                                                  shape: tuple[int, int]):
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        ({}, (8, 18)),
+        ({"padding": 1}, (10, 20)),
+        ({"stride": 2, "padding": 1}, (5, 10)),
+        ({"dilation": 2}, (6, 16)),
+        ({"stride": (2, 1), "padding": (2, 0), "dilation": (1, 3)}, (6, 14)),
+        ({"padding": "same"}, (10, 20)),
+    ],
+)
+def test_the_height_and_width_after_a_convolution(options: dict[str, Any], shape: tuple[int, int]):
     convolution = nn.Conv2d(3, 4, 3, **options)
 
     assert convolution(torch.zeros(2, 3, 10, 20)).shape == (2, 4, *shape)
@@ -165,8 +179,9 @@ def test_pooling_keeps_the_channels():
 
 def test_maxpool2d_takes_the_parameters_of_the_section():
     x = torch.arange(25.0).reshape(1, 1, 5, 5)
-    pool = nn.MaxPool2d(kernel_size=2, stride=None, padding=1, dilation=1, return_indices=True,
-                        ceil_mode=True)
+    pool = nn.MaxPool2d(
+        kernel_size=2, stride=None, padding=1, dilation=1, return_indices=True, ceil_mode=True
+    )
 
     values, indices = pool(x)
 

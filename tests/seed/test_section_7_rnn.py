@@ -34,8 +34,9 @@ def _by_hand(cell: str, layer: Any, x: np.ndarray) -> np.ndarray:
             memory = _sigmoid(f) * memory + _sigmoid(i) * np.tanh(g)
             hidden = _sigmoid(o) * np.tanh(memory)
         else:
-            (r, z, n), (r_h, z_h, n_h) = (np.split(part, 3, axis=1)
-                                          for part in (from_input, from_hidden))
+            (r, z, n), (r_h, z_h, n_h) = (
+                np.split(part, 3, axis=1) for part in (from_input, from_hidden)
+            )
             reset, update = _sigmoid(r + r_h), _sigmoid(z + z_h)
             hidden = (1 - update) * np.tanh(n + reset * n_h) + update * hidden
         outputs.append(hidden)
@@ -54,8 +55,9 @@ def test_a_recurrent_layer_follows_its_formula(cell: str):
 
     output, _ = layer(x)
 
-    np.testing.assert_allclose(output.detach().numpy(), _by_hand(cell, layer, x.numpy()),
-                               rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(
+        output.detach().numpy(), _by_hand(cell, layer, x.numpy()), rtol=1e-10, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -90,8 +92,9 @@ def test_batch_first_changes_the_sequences_but_not_the_states(cell: str):
     turned, same = other(x.transpose(0, 1))
 
     assert turned.shape == (BATCH, LENGTH, HIDDEN)
-    np.testing.assert_allclose(turned.transpose(0, 1).detach().numpy(), output.detach().numpy(),
-                               rtol=1e-6)
+    np.testing.assert_allclose(
+        turned.transpose(0, 1).detach().numpy(), output.detach().numpy(), rtol=1e-6
+    )
     assert _state(same).shape == _state(state).shape
 
 
@@ -151,8 +154,9 @@ def test_a_packed_sequence_is_answered_by_a_packed_sequence(cell: str):
     assert counted.tolist() == lengths
     for number, length in enumerate(lengths):
         alone, _ = layer(x[:length, number])
-        np.testing.assert_allclose(output[:length, number].detach().numpy(),
-                                   alone.detach().numpy(), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            output[:length, number].detach().numpy(), alone.detach().numpy(), rtol=1e-5, atol=1e-6
+        )
         assert _state(state)[0, number].tolist() == output[length - 1, number].tolist()
 
 

@@ -29,14 +29,13 @@ class ModelDNN(nn.Module):
 
 
 class ModelCNN(nn.Module):
-    def __init__(self, in_channels: int,
-                 hidden_channels: list[int] = [8, 4]) -> None:  # noqa: B006
+    def __init__(self, in_channels: int, hidden_channels: list[int] = [8, 4]) -> None:  # noqa: B006
         super().__init__()
         self.in_channels = in_channels
         self.hidden_channels = hidden_channels
         self.net = nn.Sequential()
         channels = [in_channels] + hidden_channels[:-1]  # noqa: RUF005
-        for in_channels, out_channels in zip(channels, hidden_channels):  # noqa: B905, B020
+        for in_channels, out_channels in zip(channels, hidden_channels):  # noqa: B905
             self.net.append(nn.Conv1d(in_channels, out_channels, kernel_size=3))
             self.net.append(nn.AvgPool1d(kernel_size=2))
         self.net.append(nn.Flatten())
@@ -63,16 +62,27 @@ class ModelRNN(nn.Module):
         return self.output(hidden)
 
 
-NETWORKS = {"DNN": lambda: ModelDNN(30 * 5), "CNN": lambda: ModelCNN(5),
-            "RNN": lambda: ModelRNN(5, 4)}
+NETWORKS = {
+    "DNN": lambda: ModelDNN(30 * 5),
+    "CNN": lambda: ModelCNN(5),
+    "RNN": lambda: ModelRNN(5, 4),
+}
 
 
 def _series(rows: int) -> np.ndarray:
     """Made-up prices of the section's five fields."""
     generator = np.random.RandomState(0)
     close = 1000 + 200 * np.sin(np.arange(rows) / 150) + generator.normal(0, 4, rows).cumsum()
-    return np.stack([close + generator.normal(0, 3, rows), close + 5, close - 5, close,
-                     generator.uniform(1e5, 5e5, rows)], axis=1)
+    return np.stack(
+        [
+            close + generator.normal(0, 3, rows),
+            close + 5,
+            close - 5,
+            close,
+            generator.uniform(1e5, 5e5, rows),
+        ],
+        axis=1,
+    )
 
 
 def _windows(scaled: np.ndarray, N: int = 30) -> tuple[Any, Any]:
@@ -105,7 +115,8 @@ def test_4027_rows_give_3197_windows_to_learn_from_and_800_to_test():
     trainloader = DataLoader(TensorDataset(X_train, y_train), 64, True)
 
     assert str((X_train.shape, X_test.shape)) == (
-        "(torch.Size([3197, 30, 5]), torch.Size([800, 30, 5]))")
+        "(torch.Size([3197, 30, 5]), torch.Size([800, 30, 5]))"
+    )
     assert y_train.shape == (3197, 1)
     assert y_test.shape == (800, 1)
     assert len(trainloader) == 50

@@ -30,8 +30,9 @@ def _results(folder: pathlib.Path) -> Any:
 
 
 @pytest.mark.parametrize("name", studies.NAMES)
-def test_a_study_writes_its_report_and_says_where(name: str, tmp_path: pathlib.Path,
-                                                  capsys: pytest.CaptureFixture[str]):
+def test_a_study_writes_its_report_and_says_where(
+    name: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+):
     out = tmp_path / name
 
     status = _run(name, "--epochs", "1", "--seed", "5", "--threads", "1", "--out", str(out))
@@ -45,8 +46,9 @@ def test_a_study_writes_its_report_and_says_where(name: str, tmp_path: pathlib.P
     assert set(os.listdir(out)) == {*results["pictures"], "report.html", "results.json"}
 
 
-def test_without_out_the_report_goes_under_results(tmp_path: pathlib.Path,
-                                                   monkeypatch: pytest.MonkeyPatch):
+def test_without_out_the_report_goes_under_results(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.chdir(tmp_path)
 
     assert _run("activations") == 0
@@ -64,9 +66,9 @@ def test_the_same_seed_gives_the_same_numbers_and_another_others(tmp_path: pathl
     assert histories[0] != histories[2]
 
 
-def test_all_runs_every_study_and_lists_them(tmp_path: pathlib.Path,
-                                             capsys: pytest.CaptureFixture[str],
-                                             monkeypatch: pytest.MonkeyPatch):
+def test_all_runs_every_study_and_lists_them(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr("taper.studies.collection.NAMES", ("tensors", "activations"))
 
     assert cli.main(["study", "all", "--out", str(tmp_path)]) == 0
@@ -86,30 +88,37 @@ def test_without_a_name_the_studies_are_listed(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out == listed
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    (["stocks"], "there is no study 'stocks'; choose from tensors, autograd"),
-    (["digits", "--engine", "tensorflow"], "unknown engine 'tensorflow'"),
-    (["digits", "--engine"], "expected one argument"),
-    (["digits", "--epochs", "-1"], "must be at least 1, got -1"),
-    (["digits", "--epochs", "0"], "must be at least 1, got 0"),
-    (["digits", "--epochs", "many"], "'many' is not a whole number"),
-    (["digits", "--seed", "-1"], "must be at least 0, got -1"),
-    (["digits", "--seed", "4294967296"], "must be at most 4294967295"),
-    (["digits", "--split", "-1"], "--split must be from 0"),
-    (["digits", "--threads", "0"], "must be at least 1, got 0"),
-    (["digits", "--size", "3"], "unrecognized arguments: --size 3"),
-    (["lenet", "--data", "nowhere"], "--data 'nowhere' is not a folder"),
-    (["lenet", "--download"], "--download needs a folder"),
-    (["lenet", "--digits", "0,x"], "--digits '0,x' is not a list of numbers"),
-    (["lenet", "--digits", "450"], "the test pictures have the numbers 0 to 449"),
-    (["lenet", "--samples", "0"], "--samples 0: there are 1347 pictures"),
-    (["stock", "--csv", "nowhere.csv"], "cannot read 'nowhere.csv'"),
-    (["stock", "--rows", "5000"], "--rows 5000: GOOG (matplotlib's sample) has only 1047 rows"),
-    (["stock", "--rows", "-4"], "rows are too few"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["stocks"], "there is no study 'stocks'; choose from tensors, autograd"),
+        (["digits", "--engine", "tensorflow"], "unknown engine 'tensorflow'"),
+        (["digits", "--engine"], "expected one argument"),
+        (["digits", "--epochs", "-1"], "must be at least 1, got -1"),
+        (["digits", "--epochs", "0"], "must be at least 1, got 0"),
+        (["digits", "--epochs", "many"], "'many' is not a whole number"),
+        (["digits", "--seed", "-1"], "must be at least 0, got -1"),
+        (["digits", "--seed", "4294967296"], "must be at most 4294967295"),
+        (["digits", "--split", "-1"], "--split must be from 0"),
+        (["digits", "--threads", "0"], "must be at least 1, got 0"),
+        (["digits", "--size", "3"], "unrecognized arguments: --size 3"),
+        (["lenet", "--data", "nowhere"], "--data 'nowhere' is not a folder"),
+        (["lenet", "--download"], "--download needs a folder"),
+        (["lenet", "--digits", "0,x"], "--digits '0,x' is not a list of numbers"),
+        (["lenet", "--digits", "450"], "the test pictures have the numbers 0 to 449"),
+        (["lenet", "--samples", "0"], "--samples 0: there are 1347 pictures"),
+        (["stock", "--csv", "nowhere.csv"], "cannot read 'nowhere.csv'"),
+        (["stock", "--rows", "5000"], "--rows 5000: GOOG (matplotlib's sample) has only 1047 rows"),
+        (["stock", "--rows", "-4"], "rows are too few"),
+    ],
+)
 def test_a_mistake_is_a_message_and_status_2_with_nothing_written(
-        arguments: list[str], words: str, tmp_path: pathlib.Path,
-        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    arguments: list[str],
+    words: str,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
     monkeypatch.chdir(tmp_path)
     try:
         status = cli.main(["study", *arguments])
@@ -147,9 +156,22 @@ def mnist(tmp_path: pathlib.Path) -> pathlib.Path:
 
 
 def test_lenet_divides_the_test_pictures_where_there_are_no_others(
-        mnist: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]):
-    status = cli.main(["study", "lenet", "--data", str(mnist), "--epochs", "1", "--digits", "3",
-                       "--out", str(tmp_path / "out")])
+    mnist: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+):
+    status = cli.main(
+        [
+            "study",
+            "lenet",
+            "--data",
+            str(mnist),
+            "--epochs",
+            "1",
+            "--digits",
+            "3",
+            "--out",
+            str(tmp_path / "out"),
+        ]
+    )
 
     assert status == 0
     assert "40 pictures to learn from, 10 to be tested on" in capsys.readouterr().out
@@ -157,12 +179,14 @@ def test_lenet_divides_the_test_pictures_where_there_are_no_others(
 
 
 def test_lenet_takes_the_training_pictures_where_they_are(
-        mnist: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]):
+    mnist: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+):
     _idx(mnist / "train-images-idx3-ubyte.gz", np.zeros((20, 28, 28)))
     _idx(mnist / "train-labels-idx1-ubyte.gz", np.arange(20) % 10)
 
-    cli.main(["study", "lenet", "--data", str(mnist), "--epochs", "1", "--out",
-              str(tmp_path / "out")])
+    cli.main(
+        ["study", "lenet", "--data", str(mnist), "--epochs", "1", "--out", str(tmp_path / "out")]
+    )
 
     assert "20 pictures to learn from, 50 to be tested on" in capsys.readouterr().out
 
@@ -195,13 +219,20 @@ def _change_the_size(folder: pathlib.Path) -> None:
     _idx(folder / "t10k-images-idx3-ubyte.gz", np.zeros((50, 8, 8)))
 
 
-@pytest.mark.parametrize("damage", [
-    _truncate, _cut_the_packed_file, _lose_the_labels, _lose_everything, _shorten_the_labels,
-    _change_the_size,
-])
-def test_damaged_mnist_files_are_refused(damage: Any, mnist: pathlib.Path,
-                                         tmp_path: pathlib.Path,
-                                         capsys: pytest.CaptureFixture[str]):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _truncate,
+        _cut_the_packed_file,
+        _lose_the_labels,
+        _lose_everything,
+        _shorten_the_labels,
+        _change_the_size,
+    ],
+)
+def test_damaged_mnist_files_are_refused(
+    damage: Any, mnist: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+):
     damage(mnist)
 
     status = cli.main(["study", "lenet", "--data", str(mnist), "--out", str(tmp_path / "out")])

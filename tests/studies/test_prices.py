@@ -29,25 +29,34 @@ def test_columns_are_found_by_name_in_any_order_and_case(tmp_path: pathlib.Path)
     assert series.dates == [datetime.date(2021, 7, 30)]
 
 
-@pytest.mark.parametrize("texts", [
-    ("2005-01-04", "2005-01-05", "2005-02-13"),
-    ("2005/1/4", "2005/1/5", "2005/2/13"),
-    ("1/4/2005", "1/5/2005", "2/13/2005"),
-    ("4/1/2005", "5/1/2005", "13/2/2005"),
-    ("04.01.2005", "05.01.2005", "13.02.2005"),
-    ("4-Jan-05", "5-Jan-05", "13-Feb-05"),
-])
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ("2005-01-04", "2005-01-05", "2005-02-13"),
+        ("2005/1/4", "2005/1/5", "2005/2/13"),
+        ("1/4/2005", "1/5/2005", "2/13/2005"),
+        ("4/1/2005", "5/1/2005", "13/2/2005"),
+        ("04.01.2005", "05.01.2005", "13.02.2005"),
+        ("4-Jan-05", "5-Jan-05", "13-Feb-05"),
+    ],
+)
 def test_dates_are_read_in_the_usual_spellings(tmp_path: pathlib.Path, texts: tuple[str, ...]):
     path = _file(tmp_path, HEADER, *(f"{text},1,1,1,1,1,1" for text in texts))
 
     assert prices.read_csv(path).dates == [
-        datetime.date(2005, 1, 4), datetime.date(2005, 1, 5), datetime.date(2005, 2, 13)]
+        datetime.date(2005, 1, 4),
+        datetime.date(2005, 1, 5),
+        datetime.date(2005, 2, 13),
+    ]
 
 
-def test_where_day_and_month_could_be_either_the_ascending_reading_is_taken(
-        tmp_path: pathlib.Path):
-    path = _file(tmp_path, HEADER, *(f"{d}/01/2005,1,1,1,1,1,1" for d in (10, 11, 12)),
-                 "01/02/2005,1,1,1,1,1,1")
+def test_where_day_and_month_could_be_either_the_ascending_reading_is_taken(tmp_path: pathlib.Path):
+    path = _file(
+        tmp_path,
+        HEADER,
+        *(f"{d}/01/2005,1,1,1,1,1,1" for d in (10, 11, 12)),
+        "01/02/2005,1,1,1,1,1,1",
+    )
 
     assert prices.read_csv(path).dates[-1] == datetime.date(2005, 2, 1)
 
@@ -64,22 +73,33 @@ def test_thousands_may_have_commas(tmp_path: pathlib.Path):
     assert prices.read_csv(path).values[0].tolist() == [1234.5, 1, 1, 8, 1e6]
 
 
-@pytest.mark.parametrize(("lines", "words"), [
-    ((), "is empty"),
-    (("Date,Open,High,Close", "2005-01-04,1,1,1"), "lacks the columns Low, Volume; it has Date"),
-    ((HEADER, "2005-01-04,1,,1,1,1,1"), "line 2: High is an empty cell, not a number"),
-    ((HEADER, "2005-01-04,1,1,1,1,1,1", "2005-01-05,1,1,nan,1,1,1"), "line 3: Low is 'nan'"),
-    ((HEADER, "2005-01-04,1,1,1,inf,1,1"), "line 2: Close is 'inf'"),
-    ((HEADER, "2005-01-04,1,1,1,n/a,1,1"), "line 2: Close is 'n/a', not a number"),
-    ((HEADER, "2005-01-04,1,1,1"), "line 2: only 4 cells"),
-    ((HEADER, "2005-01-04,1,1,1,1,1,1", "soon,1,1,1,1,1,1"),
-     "line 3: the date 'soon' cannot be read"),
-    ((HEADER, ",1,1,1,1,1,1"), "line 2: the date '' cannot be read"),
-    ((HEADER, "2005-01-04,1,1,1,1,1,1", "2005-01-04,1,1,1,1,1,1"),
-     "lines 2 and 3 have the same date, 2005-01-04"),
-])
-def test_what_cannot_be_read_is_refused_with_its_line(tmp_path: pathlib.Path,
-                                                      lines: tuple[str, ...], words: str):
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ((), "is empty"),
+        (
+            ("Date,Open,High,Close", "2005-01-04,1,1,1"),
+            "lacks the columns Low, Volume; it has Date",
+        ),
+        ((HEADER, "2005-01-04,1,,1,1,1,1"), "line 2: High is an empty cell, not a number"),
+        ((HEADER, "2005-01-04,1,1,1,1,1,1", "2005-01-05,1,1,nan,1,1,1"), "line 3: Low is 'nan'"),
+        ((HEADER, "2005-01-04,1,1,1,inf,1,1"), "line 2: Close is 'inf'"),
+        ((HEADER, "2005-01-04,1,1,1,n/a,1,1"), "line 2: Close is 'n/a', not a number"),
+        ((HEADER, "2005-01-04,1,1,1"), "line 2: only 4 cells"),
+        (
+            (HEADER, "2005-01-04,1,1,1,1,1,1", "soon,1,1,1,1,1,1"),
+            "line 3: the date 'soon' cannot be read",
+        ),
+        ((HEADER, ",1,1,1,1,1,1"), "line 2: the date '' cannot be read"),
+        (
+            (HEADER, "2005-01-04,1,1,1,1,1,1", "2005-01-04,1,1,1,1,1,1"),
+            "lines 2 and 3 have the same date, 2005-01-04",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_its_line(
+    tmp_path: pathlib.Path, lines: tuple[str, ...], words: str
+):
     path = tmp_path / "prices.csv"
     path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 

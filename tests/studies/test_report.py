@@ -58,18 +58,27 @@ def test_what_the_study_says_is_escaped(written: dict[str, Any]):
 
 
 def test_tables_are_printed_with_numbers_flush_right(written: dict[str, Any]):
-    assert ("Scores\n"
-            "name       score\n"
-            "---------  -----\n"
-            "a            0.5\n"
-            "long name  12.25\n") in written["printed"]
+    assert (
+        "Scores\nname       score\n---------  -----\na            0.5\nlong name  12.25\n"
+    ) in written["printed"]
 
 
 def test_the_numbers_have_everything_in_its_place(written: dict[str, Any]):
     numbers = written["numbers"]
 
-    assert set(numbers) == {"study", "engine", "versions", "seed", "epochs", "threads", "options",
-                            "metrics", "histories", "timings", "pictures"}
+    assert set(numbers) == {
+        "study",
+        "engine",
+        "versions",
+        "seed",
+        "epochs",
+        "threads",
+        "options",
+        "metrics",
+        "histories",
+        "timings",
+        "pictures",
+    }
     assert (numbers["study"], numbers["engine"], numbers["seed"]) == ("sample", "taper", 3)
     assert numbers["versions"]["taper"] == taper.__version__
     assert numbers["metrics"] == {"r2": None}
@@ -81,8 +90,9 @@ def test_the_folder_holds_the_page_the_numbers_and_the_pictures_only(written: di
 
 
 def test_the_same_figure_gives_the_same_picture():
-    one, other = (plots.png(plots.lines({"a": [1, 2, 4]}, xlabel="x", ylabel="y"))
-                  for _ in range(2))
+    one, other = (
+        plots.png(plots.lines({"a": [1, 2, 4]}, xlabel="x", ylabel="y")) for _ in range(2)
+    )
 
     assert one == other
     assert one.startswith(b"\x89PNG")
@@ -103,7 +113,8 @@ def test_nothing_is_written_before_write(tmp_path: pathlib.Path):
 
 
 def test_a_report_that_cannot_be_written_leaves_the_old_one(
-        tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+):
     first = report.Report("sample", "The old one", str(tmp_path))
     path = first.write({"seed": 0, "epochs": 1}, taper)
     second = report.Report("sample", "The new one", str(tmp_path))
@@ -129,8 +140,7 @@ def test_our_own_progress_bar_counts_to_the_end():
     assert stream.getvalue().endswith("\n")
 
 
-def test_progress_gives_the_items_in_order_and_draws_on_stderr(
-        capsys: pytest.CaptureFixture[str]):
+def test_progress_gives_the_items_in_order_and_draws_on_stderr(capsys: pytest.CaptureFixture[str]):
     assert list(progress(range(3), "GRU")) == [0, 1, 2]
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -31,8 +31,13 @@ def test_autograd_prints_the_gradients_of_the_learning_path(tmp_path: pathlib.Pa
     assert outputs[3] == "False False False False False\n"
     assert outputs[4].startswith("UserWarning: The .grad attribute of a Tensor that is not a leaf")
     assert outputs[4].endswith("None None None None None\n")
-    assert outputs[5].split() == ["MulBackward0", "AddBackward0", "SubBackward0", "PowBackward0",
-                                  "AddBackward0"]
+    assert outputs[5].split() == [
+        "MulBackward0",
+        "AddBackward0",
+        "SubBackward0",
+        "PowBackward0",
+        "AddBackward0",
+    ]
     assert outputs[7] == "tensor(-28.) tensor(-18.) None None\n"
     assert outputs[8] == "-28\n-18\n"
 
@@ -45,8 +50,10 @@ def test_tensors_prints_what_the_learning_path_prints():
     outputs = [piece.output for piece in pieces]
     assert outputs[0] == "tensor([1, 2]) tensor([1., 2.])\ntorch.int64 torch.float32\n"
     assert outputs[1] == "tensor(3) torch.Size([3]) torch.float32\n"
-    assert outputs[2] == ("t1: tensor([1, 2], dtype=torch.int32)\n"
-                          "t2: tensor([1, 2], dtype=torch.int32)\na: [1 2]\nb: [3 2]\n")
+    assert outputs[2] == (
+        "t1: tensor([1, 2], dtype=torch.int32)\n"
+        "t2: tensor([1, 2], dtype=torch.int32)\na: [1 2]\nb: [3 2]\n"
+    )
     assert outputs[-1] == "tensor([0, 1, 2, 3, 4])\n"
 
 
@@ -60,8 +67,9 @@ def test_walks_print_the_same_under_pytorch(name: str):
         study.torch.manual_seed(0)
         pieces = [piece for each in walks for piece in walk.perform(getattr(study, each))[0]]
         # The number of names differs by version, the warning by the file it names.
-        outputs[root] = [p.output for p in pieces if "len(names)" not in p.source
-                         and "Warning" not in p.output]
+        outputs[root] = [
+            p.output for p in pieces if "len(names)" not in p.source and "Warning" not in p.output
+        ]
 
     assert outputs["taper"] == outputs["torch"]
 

@@ -14,8 +14,7 @@ from taper.studies import tape_drawing, walk
 
 def example() -> Generator[str, None, dict[str, int]]:
     """A walk of two pieces."""
-    yield ("The first piece "
-           "has two lines.")
+    yield ("The first piece has two lines.")
     x = 2
     print("x is", x)
 
@@ -32,7 +31,9 @@ def test_a_walk_is_cut_at_its_yields():
     pieces, result = walk.perform(example)
 
     assert [piece.words for piece in pieces] == [
-        "The first piece has two lines.", "The second warns, twice the same."]
+        "The first piece has two lines.",
+        "The second warns, twice the same.",
+    ]
     assert pieces[0].source == 'x = 2\nprint("x is", x)'
     assert pieces[1].source.endswith("# A comment stays.\nprint(x + 1)")
     assert result == {"x": 2}
@@ -67,8 +68,12 @@ def test_the_graph_is_layered_from_the_result_down_to_the_leaves():
     labels = [sorted(graph.labels[key] for key in level) for level in graph.levels]
 
     assert labels == [
-        ["NegBackward0"], ["MulBackward0"], ["AddBackward0"],
-        ["MulBackward0", "b\nAccumulateGrad"], ["w\nAccumulateGrad"]]
+        ["NegBackward0"],
+        ["MulBackward0"],
+        ["AddBackward0"],
+        ["MulBackward0", "b\nAccumulateGrad"],
+        ["w\nAccumulateGrad"],
+    ]
     depth = {key: number for number, level in enumerate(graph.levels) for key in level}
     assert all(depth[source] < depth[target] for source, target in graph.edges)
 
