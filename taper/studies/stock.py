@@ -146,9 +146,10 @@ def run(options: argparse.Namespace, report: Report) -> None:
         f"On the test windows, after {options.epochs} epochs; prices are scaled",
     )
     report.text(
-        "R2 of price looks fine for everyone, the baseline included: today's price is "
-        "nearly tomorrow's. R2 of return asks how much of the day's change was foreseen; 0 "
-        "is what the baseline knows, and below 0 is worse than that.",
+        "The baseline's R2 of price is high because tomorrow's price is nearly today's. R2 of "
+        "return asks how much of the day's change was foreseen; the baseline foresees none and "
+        "gets about 0, and below that is worse than knowing nothing. A GRU's state stays between "
+        "-1 and 1, so it cannot follow prices far above those it learned from.",
         say=True,
     )
     _draw(predictions, market, report)
