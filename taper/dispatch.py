@@ -45,21 +45,21 @@ def apply(op: Op, *inputs: Any, **attrs: Any) -> Any:
     takes = op.takes
     if takes:  # elementwise: the operands must agree on a dtype
         first = arrays[0]
-        if type(first) is not _array or first.dtype.kind not in takes:
+        if type(first) is not _array or (own := first.dtype).kind not in takes:
             arrays, common = _promote(op, arrays)
         else:
-            kind = first.dtype
-            for other in arrays:
+            for other in arrays[1:]:
                 if type(other) is _array:
-                    if other.dtype is kind:
+                    if other.dtype is own:
                         continue
-                elif other is None or kind.kind in _WEAK.get(type(other), ""):
+                elif other is None or own.kind in _WEAK.get(type(other), ""):
                     continue
                 arrays, common = _promote(op, arrays)
                 break
+    function = op.function
     token = _silence()
     try:
-        out = op.run(_math, *arrays, **attrs)
+        out = op.run(_math, *arrays, **attrs) if function is None else function(*arrays)
     except (ValueError, TypeError, IndexError) as error:
         raise _explained(op, arrays, error) from error
     finally:

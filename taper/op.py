@@ -40,6 +40,7 @@ class Op:
     saves_out: bool
     wants_needs: bool
     run: Callable[..., Any]
+    function: Callable[..., Any] | None = None  # the ufunc itself, called without `m`
     vjp: Any = None
 
     def __repr__(self) -> str:
@@ -98,7 +99,7 @@ def op(cls: type[Op]) -> Any:
     if cls.ufunc:
         from taper.backends import reference
 
-        made.run = reference.direct(cls.ufunc)
+        made.function = getattr(reference.math, cls.ufunc)
     made.name = cls.name or cls.__name__.lower()
     made.node_name = (cls.node_name or cls.__name__ + "Backward0")
     wanted = set(cls.saves)

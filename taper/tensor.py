@@ -29,11 +29,7 @@ NON_LEAF_GRAD = (
 )
 
 
-class _TensorMeta(type):
-    """Lets isinstance(t, FloatTensor) and the like look at the dtype."""
-
-
-class Tensor(metaclass=_TensorMeta):
+class Tensor:
     """An n-dimensional array of one dtype that can record how it was computed.
 
     `Tensor(2, 3)` makes an uninitialised float32 tensor of that shape, `Tensor([2, 3])` one with

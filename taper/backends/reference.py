@@ -62,16 +62,6 @@ def _call(op: Any, *inputs: Any, **attrs: Any) -> Any:
     return out if op.outputs > 1 or type(out) is np.ndarray else np.asarray(out)
 
 
-def direct(name: str) -> Any:
-    """The function `name` as an op's whole evaluation: what `formula` would call, without it."""
-    function = getattr(math, name)
-
-    def run(m: Any, *inputs: Any) -> Any:
-        return function(*inputs)
-
-    return run
-
-
 class Math:
     """numpy's namespace with taper's additions; what it lacks is looked up in special.py."""
 
