@@ -224,6 +224,18 @@ class SplitSizes(View):
         return m.concatenate(parts, axis)
 
 
+def diagonal_of(array: np.ndarray, offset: int, axis1: int, axis2: int) -> np.ndarray:
+    """A writable view of a diagonal; numpy's own is read-only."""
+    rest = [a for a in range(array.ndim) if a not in (axis1, axis2)]
+    lead = [0] * array.ndim
+    lead[axis1 if offset < 0 else axis2] = abs(offset)
+    count = max(0, min(array.shape[axis1] - lead[axis1], array.shape[axis2] - lead[axis2]))
+    start = array[tuple(slice(n, None) for n in lead)]
+    shape = [array.shape[a] for a in rest] + [count]
+    strides = [array.strides[a] for a in rest] + [array.strides[axis1] + array.strides[axis2]]
+    return np.lib.stride_tricks.as_strided(start, shape, strides)
+
+
 @op
 class Diagonal(View):
     """A diagonal of two dimensions, as the last dimension."""
@@ -232,9 +244,7 @@ class Diagonal(View):
     saves = ("input.shape",)
 
     def forward(self, m: Any, input: Any, *, offset: int, axis1: int, axis2: int) -> Any:
-        made = np.diagonal(input, offset, axis1, axis2)
-        return np.lib.stride_tricks.as_strided(made, made.shape, made.strides, writeable=True) \
-            if not made.flags.writeable and input.flags.writeable else made
+        return diagonal_of(input, offset, axis1, axis2)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, offset: int, axis1: int,
             axis2: int) -> Any:
@@ -250,9 +260,7 @@ class EmbedDiagonal(View):
     def forward(self, m: Any, source: Any, *, shape: Any, offset: int, axis1: int,
                 axis2: int) -> Any:
         made = np.zeros(shape, source.dtype)
-        place = np.diagonal(made, offset, axis1, axis2)
-        np.lib.stride_tricks.as_strided(place, place.shape, place.strides, writeable=True)[
-            ...] = source
+        diagonal_of(made, offset, axis1, axis2)[...] = source
         return made
 
     def vjp(self, m: Any, grad: Any, out: Any, source: Any, *, shape: Any, offset: int,
