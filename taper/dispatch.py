@@ -99,6 +99,7 @@ def _wrap_many(op: Op, inputs: Any, arrays: Any, common: Any, attrs: Any, outs: 
             _join(result, source)
     if tracked and mode.grad and op.vjp is not None:
         node = record(op, inputs, arrays, common, attrs)
+        node.output_count = len(results)
         flags = op.differentiable
         for number, result in enumerate(results):
             if flags is not None and not flags[number]:

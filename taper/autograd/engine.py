@@ -195,7 +195,7 @@ def run_backward(
                 return
             slots = pending.get(target)
             if slots is None:
-                slots = pending[target] = [None] * max(number + 1, _outputs(target))
+                slots = pending[target] = [None] * target.output_count
                 heappush(heap, (-target.number, target))
             held = slots[number]
             slots[number] = grad if held is None else lane.add(held, grad)
@@ -256,11 +256,6 @@ def _slot(tensor: Tensor) -> tuple[Any, int]:
     """Where the tensor's gradient arrives: its node's output, or the leaf itself."""
     function = tensor.grad_fn
     return (tensor, 0) if function is None else (function, tensor._output_nr)
-
-
-def _outputs(node: Node) -> int:
-    declared = getattr(node, "op", None)
-    return declared.outputs if declared is not None else getattr(node, "output_count", 1)
 
 
 def _run(lane: Any, node: Node, slots: list[Any], needs: tuple[bool, ...]) -> Any:

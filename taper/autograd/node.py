@@ -37,6 +37,7 @@ class Node:
 
     edges: tuple[Edge, ...]
     number: int
+    output_count = 1
     # kind -> {key: function}; kinds: ("grad", output number), ("retain", number), "pre", "post"
     hooks: dict[Any, dict[int, Any]] | None = None
     trace: str | None = None

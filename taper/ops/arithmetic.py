@@ -15,8 +15,8 @@ from taper.tensor import Tensor
 
 def conj_of(m: Any, x: Any) -> Any:
     """The conjugate; a real array or tensor is its own."""
-    if isinstance(x, (int, float, bool)):
-        return x
+    if isinstance(x, (int, float, complex, bool)):
+        return x.conjugate()
     kind = getattr(x, "_array", x)
     return m.conj(x) if getattr(kind, "dtype", np.dtype(float)).kind == "c" else x
 

@@ -372,6 +372,7 @@ class ViewAsComplex(View):
     node_name = "ViewAsComplexBackward0"
 
     def forward(self, m: Any, input: Any) -> Any:
+        _even_strides(input)
         wide = np.dtype(np.complex128 if input.dtype == np.float64 else np.complex64)
         flat = memory_of(input)
         whole = flat[: flat.size // 2 * 2].view(wide)
@@ -379,6 +380,15 @@ class ViewAsComplex(View):
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any) -> Any:
         return m.stack([m.real(grad), m.imag(grad)], -1)
+
+
+def _even_strides(array: np.ndarray) -> None:
+    """The errors for memory that does not hold real and imaginary parts side by side."""
+    steps = [s // array.itemsize for s in array.strides]
+    if array.shape[-1] > 1 and steps[-1] != 1:
+        raise RuntimeError("Tensor must have a last dimension with stride 1")
+    if any(s % 2 for s, n in zip(steps[:-1], array.shape[:-1], strict=True) if n > 1):
+        raise RuntimeError("Tensor must have a stride divisible by 2 for all but last dimension")
 
 
 @op
@@ -891,16 +901,17 @@ def view_as_complex(input: Tensor) -> Tensor:
         raise RuntimeError("Input tensor must have one or more dimensions")
     if array.shape[-1] != 2:
         raise RuntimeError("Tensor must have a last dimension of size 2")
+    _even_strides(array)
     return apply(ViewAsComplex, input)
 
 
-@public(method=True, namespaces=("torch",))
+@public()
 def real(input: Tensor) -> Tensor:
     """The real parts: a view of a complex tensor, a real one as it is."""
     return apply(RealPart, input) if input._array.dtype.kind == "c" else input
 
 
-@public(namespaces=("torch",))
+@public()
 def imag(input: Tensor) -> Tensor:
     """The imaginary parts, a view. Raises: RuntimeError for real tensors."""
     if input._array.dtype.kind != "c":
