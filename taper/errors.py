@@ -25,6 +25,7 @@ __all__ = [
     "ShapeError",
     "TaperError",
     "TruncatedCheckpoint",
+    "UnsupportedDtype",
 ]
 
 
@@ -88,6 +89,10 @@ class ShapeError(_Located, RuntimeError):
 
 class DtypeError(_Located, RuntimeError):
     """The op does not exist for this dtype, or the dtypes do not fit together."""
+
+
+class UnsupportedDtype(DtypeError, NotImplementedError):
+    """The op does not exist for this dtype."""
 
 
 class GradError(_Located, RuntimeError):

@@ -14,17 +14,17 @@ class NamedResult(tuple[Any, ...]):
     """Base of the named tuples; made from one sequence of the results."""
 
     __slots__ = ()
-    fields: tuple[str, ...] = ()
+    __match_args__: tuple[str, ...] = ()
 
     def __new__(cls, results: Iterable[Any]) -> NamedResult:
         made = tuple.__new__(cls, results)
-        if len(made) != len(cls.fields):
-            raise TypeError(f"{cls.__module__}.{cls.__name__}() takes a {len(cls.fields)}-sequence "
+        if len(made) != len(cls.__match_args__):
+            raise TypeError(f"{cls.__module__}.{cls.__name__}() takes a {len(cls.__match_args__)}-sequence "
                             f"({len(made)}-sequence given)")
         return made
 
     def __repr__(self) -> str:
-        parts = ",\n".join(f"{k}={v!r}" for k, v in zip(self.fields, self, strict=True))
+        parts = ",\n".join(f"{k}={v!r}" for k, v in zip(self.__match_args__, self, strict=True))
         return f"torch.return_types.{type(self).__name__}(\n{parts})"
 
     def __reduce__(self) -> Any:
@@ -72,8 +72,8 @@ _FIELDS = {
 def _named(name: str, fields: tuple[str, ...]) -> type[NamedResult]:
     body: dict[str, Any] = {field: property(itemgetter(i)) for i, field in enumerate(fields)}
     body |= {"__slots__": (), "__module__": __name__, "__doc__": f"({', '.join(fields)})",
-             "fields": fields, "n_fields": len(fields), "n_sequence_fields": len(fields),
-             "n_unnamed_fields": 0}
+             "__match_args__": fields, "n__match_args__": len(fields), "n_sequence__match_args__": len(fields),
+             "n_unnamed__match_args__": 0}
     return type(name, (NamedResult,), body)
 
 

@@ -6,7 +6,7 @@ import importlib
 
 FAMILIES = (
     "arithmetic", "create", "convert", "view", "index", "reduce", "matmul",
-    "pointwise", "trigonometry", "rounding", "compare", "logic", "statistics", "cumulative", "sort", "join", "gather", "scatter", "rearrange",
+    "pointwise", "trigonometry", "rounding", "choose", "combine", "compare", "logic", "statistics", "cumulative", "sort", "join", "gather", "scatter", "rearrange",
     "linalg", "fft", "spectral", "sampling", "special",
     "activation", "linear", "conv", "pool", "pool_index", "norm", "rnn", "loss", "embedding", "interpolate",
     "padding", "attention", "fold",

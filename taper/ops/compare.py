@@ -9,9 +9,10 @@ import numpy as np
 
 from taper import dtypes
 from taper.dispatch import apply
-from taper.errors import DtypeError
+from taper.errors import UnsupportedDtype
 from taper.op import Elementwise, op, public
-from taper.tensor import Tensor
+from taper.ops.arguments import refuse
+from taper.tensor import Tensor, wrap
 
 
 @op
@@ -74,50 +75,68 @@ class Ge(Elementwise):
         return m.greater_equal(input, other)
 
 
-def _refuse_complex(input: Any, other: Any, name: str) -> None:
-    for x in (input, other):
-        if isinstance(x, complex) or (isinstance(x, Tensor) and x._array.dtype.kind == "c"):
-            kind = dtypes.cpp_name(x.dtype) if isinstance(x, Tensor) else "ComplexFloat"
-            raise DtypeError(f'"{name}" not implemented for \'{kind}\'')
+def _check(name: str, input: Any, other: Any) -> None:
+    """Raises: TypeError unless `input` is a tensor, NotImplementedError for complex numbers."""
+    if not isinstance(input, Tensor):
+        _not_a_tensor(name, input, other)
+    if input._array.dtype.kind == "c":
+        refuse(input, "c", name + "_cpu")
+    if isinstance(other, Tensor):
+        if other._array.dtype.kind == "c":
+            refuse(other, "c", name + "_cpu")
+    elif isinstance(other, complex):
+        raise UnsupportedDtype(f'"{name}_cpu" not implemented for \'ComplexFloat\'')
+
+
+def _not_a_tensor(name: str, input: Any, other: Any) -> None:
+    got = ", ".join("Tensor" if isinstance(x, Tensor) else type(x).__name__
+                    for x in (input, other))
+    raise TypeError(f"{name}() received an invalid combination of arguments - got ({got}), but "
+                    "expected one of: (Tensor input, Tensor other, *, Tensor out = None), "
+                    "(Tensor input, Number other, *, Tensor out = None)")
 
 
 @public(method=True, inplace=True, out=True)
 def eq(input: Tensor, other: Any) -> Tensor:
     """Whether each pair is equal. Shape: the two broadcast. Dtype: bool."""
+    if not isinstance(input, Tensor):
+        _not_a_tensor("eq", input, other)
     return apply(Eq, input, other)
 
 
 @public(method=True, inplace=True, out=True, aliases=("not_equal",))
 def ne(input: Tensor, other: Any) -> Tensor:
     """Whether each pair differs. Shape: the two broadcast. Dtype: bool."""
+    if not isinstance(input, Tensor):
+        _not_a_tensor("ne", input, other)
     return apply(Ne, input, other)
 
 
 @public(method=True, inplace=True, out=True, aliases=("less",))
 def lt(input: Tensor, other: Any) -> Tensor:
     """input < other. Shape: the two broadcast. Dtype: bool. Raises: RuntimeError for complex."""
-    _refuse_complex(input, other, "lt_cpu")
+    _check("lt", input, other)
     return apply(Lt, input, other)
 
 
 @public(method=True, inplace=True, out=True, aliases=("less_equal",))
 def le(input: Tensor, other: Any) -> Tensor:
     """input <= other. Shape: the two broadcast. Dtype: bool. Raises: RuntimeError for complex."""
-    _refuse_complex(input, other, "le_cpu")
+    _check("le", input, other)
     return apply(Le, input, other)
 
 
 @public(method=True, inplace=True, out=True, aliases=("greater",))
 def gt(input: Tensor, other: Any) -> Tensor:
     """input > other. Shape: the two broadcast. Dtype: bool. Raises: RuntimeError for complex."""
-    _refuse_complex(input, other, "gt_cpu")
+    _check("gt", input, other)
     return apply(Gt, input, other)
 
 
 @public(method=True, inplace=True, out=True, aliases=("greater_equal",))
 def ge(input: Tensor, other: Any) -> Tensor:
     """input >= other. Shape: the two broadcast. Dtype: bool. Raises: RuntimeError for complex."""
-    _refuse_complex(input, other, "ge_cpu")
+    _check("ge", input, other)
     return apply(Ge, input, other)
 
 
@@ -132,12 +151,12 @@ def _comparison(op: Any, ordered: str = "") -> Callable[[Tensor, Any], Any]:
     def compared(self: Tensor, other: Any) -> Any:
         if isinstance(other, (Tensor, float, int)):
             if ordered and self._array.dtype.kind == "c":
-                _refuse_complex(self, other, ordered)
+                _check(ordered, self, other)
             return apply(op, self, other)
         if not isinstance(other, _OPERANDS):
             return NotImplemented
         if ordered:
-            _refuse_complex(self, other, ordered)
+            _check(ordered, self, other)
         return apply(op, self, other.item() if isinstance(other, np.generic) else other)
 
     return compared
@@ -146,9 +165,9 @@ def _comparison(op: Any, ordered: str = "") -> Callable[[Tensor, Any], Any]:
 def bind_comparisons() -> None:
     """Gives Tensor its comparison operators."""
     methods = {
-        "eq": _comparison(Eq), "ne": _comparison(Ne), "lt": _comparison(Lt, "lt_cpu"),
-        "le": _comparison(Le, "le_cpu"), "gt": _comparison(Gt, "gt_cpu"),
-        "ge": _comparison(Ge, "ge_cpu"),
+        "eq": _comparison(Eq), "ne": _comparison(Ne), "lt": _comparison(Lt, "lt"),
+        "le": _comparison(Le, "le"), "gt": _comparison(Gt, "gt"),
+        "ge": _comparison(Ge, "ge"),
     }
     for name, method in methods.items():
         method.__name__ = f"__{name}__"
@@ -212,6 +231,77 @@ def isfinite(input: Tensor) -> Tensor:
     return apply(IsFinite, input)
 
 
+@op
+class IsPosInf(Elementwise):
+    """Whether it is inf."""
+
+    name = "isposinf"
+
+    def formula(self, m: Any, input: Any) -> Any:
+        return m.equal(input, np.inf) if input.dtype.kind in "fV" else m.zeros_like(input, bool)
+
+
+@op
+class IsNegInf(Elementwise):
+    """Whether it is -inf."""
+
+    name = "isneginf"
+
+    def formula(self, m: Any, input: Any) -> Any:
+        return m.equal(input, -np.inf) if input.dtype.kind in "fV" else m.zeros_like(input, bool)
+
+
+@op
+class IsReal(Elementwise):
+    """Whether the imaginary part is zero."""
+
+    name = "isreal"
+
+    def formula(self, m: Any, input: Any) -> Any:
+        return m.equal(input.imag, 0) if input.dtype.kind == "c" else m.ones_like(input, bool)
+
+
+@public(method=True, out=True)
+def isposinf(input: Tensor) -> Tensor:
+    """Whether each element is inf. Dtype: bool. Raises: RuntimeError for complex numbers."""
+    if input._array.dtype.kind == "c":
+        raise RuntimeError("isposinf does not support complex inputs.")
+    return apply(IsPosInf, input)
+
+
+@public(method=True, out=True)
+def isneginf(input: Tensor) -> Tensor:
+    """Whether each element is -inf. Dtype: bool. Raises: RuntimeError for complex numbers."""
+    if input._array.dtype.kind == "c":
+        raise RuntimeError("isneginf does not support complex inputs.")
+    return apply(IsNegInf, input)
+
+
+@public(method=True)
+def isreal(input: Tensor) -> Tensor:
+    """Whether each element's imaginary part is zero. Dtype: bool."""
+    return apply(IsReal, input)
+
+
+@public(out=True)
+def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False,
+         invert: bool = False) -> Tensor:
+    """Whether each of `elements` is among `test_elements`; with `invert`, whether it is not.
+
+    Either may be a number, not both. Dtype: bool.
+    """
+    given = [x._array if isinstance(x, Tensor) else x for x in (elements, test_elements)]
+    if not isinstance(elements, Tensor) and not isinstance(test_elements, Tensor):
+        raise TypeError("isin() received an invalid combination of arguments: at least one of "
+                        "elements and test_elements must be a Tensor")
+    common = dtypes.of_operands(given).numpy
+    if common.kind == "c":
+        raise RuntimeError("Unsupported input type encountered for isin(): "
+                           f"{dtypes.cpp_name(dtypes.of(common))}")
+    one, other = (np.asarray(x).astype(common) for x in given)
+    return wrap(np.isin(one, other, invert=invert))
+
+
 # ---------------------------------------------------------------- whole tensors
 
 
@@ -264,7 +354,4 @@ def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e
 def equal(input: Tensor, other: Tensor) -> bool:
     """Whether both have the same shape and equal elements."""
     one, two = input._array, other._array
-    if one.dtype != two.dtype:
-        raise RuntimeError(f"Expected object of data type {input.dtype!r} but got data type "
-                           f"{other.dtype!r} for argument 'other' in call to equal")
     return one.shape == two.shape and bool((one == two).all())

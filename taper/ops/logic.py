@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from taper import dtypes
 from taper.dispatch import apply, assign
-from taper.errors import DtypeError
+from taper.errors import UnsupportedDtype
 from taper.op import Elementwise, op, public
+from taper.ops.arguments import refuse, require_tensors
 from taper.tensor import Tensor
 
 # ---------------------------------------------------------------- truth values
@@ -63,18 +63,21 @@ class LogicalNot(Elementwise):
 @public(method=True, inplace=True, out=True)
 def logical_and(input: Tensor, other: Tensor) -> Tensor:
     """Whether both elements are nonzero. Dtype: bool."""
+    require_tensors("logical_and", input, other)
     return apply(LogicalAnd, input, other)
 
 
 @public(method=True, inplace=True, out=True)
 def logical_or(input: Tensor, other: Tensor) -> Tensor:
     """Whether at least one of two elements is nonzero. Dtype: bool."""
+    require_tensors("logical_or", input, other)
     return apply(LogicalOr, input, other)
 
 
 @public(method=True, inplace=True, out=True)
 def logical_xor(input: Tensor, other: Tensor) -> Tensor:
     """Whether exactly one of two elements is nonzero. Dtype: bool."""
+    require_tensors("logical_xor", input, other)
     return apply(LogicalXor, input, other)
 
 
@@ -153,20 +156,16 @@ class RightShift(Elementwise):
         return m.right_shift(input, other)
 
 
-_BIT_KINDS = frozenset("biu")
-
-
-def _check_bits(name: str, *operands: Any, bools: bool = True) -> None:
-    """Raises: RuntimeError for anything but integers and bools."""
+def _check_bits(kernel: str, *operands: Any, shift: bool = False) -> None:
+    """Raises: NotImplementedError for anything but integers and bools (or, to shift, integers)."""
     for x in operands:
         if isinstance(x, Tensor):
-            if x._array.dtype.kind not in _BIT_KINDS:
-                raise DtypeError(f'"{name}" not implemented for \'{dtypes.cpp_name(x.dtype)}\'')
+            refuse(x, "fcV", kernel)
         elif not isinstance(x, int):
-            raise DtypeError(f'"{name}" not implemented for \'Float\'')
-    if not bools and all(isinstance(x, bool) or (isinstance(x, Tensor) and
-                                                 x._array.dtype.kind == "b") for x in operands):
-        raise DtypeError(f'"{name}" not implemented for \'Bool\'')
+            raise UnsupportedDtype(f'"{kernel}" not implemented for \'Float\'')
+    if shift and all(isinstance(x, bool) or (isinstance(x, Tensor) and x._array.dtype.kind == "b")
+                     for x in operands):
+        raise UnsupportedDtype(f'"{kernel}" not implemented for \'Bool\'')
 
 
 @public(method=True, inplace=True, out=True)
@@ -200,14 +199,14 @@ def bitwise_not(input: Tensor) -> Tensor:
 @public(method=True, inplace=True, out=True)
 def bitwise_left_shift(input: Any, other: Any) -> Tensor:
     """input * 2 ** other on integers; 0 where other is negative or not below the bits."""
-    _check_bits("lshift_cpu", input, other, bools=False)
+    _check_bits("lshift_cpu", input, other, shift=True)
     return apply(LeftShift, input, other)
 
 
 @public(method=True, inplace=True, out=True)
 def bitwise_right_shift(input: Any, other: Any) -> Tensor:
     """floor(input / 2 ** other) on integers."""
-    _check_bits("rshift_cpu", input, other, bools=False)
+    _check_bits("rshift_cpu", input, other, shift=True)
     return apply(RightShift, input, other)
 
 

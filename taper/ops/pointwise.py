@@ -1,6 +1,7 @@
-"""Functions of each element: exponentials, logarithms, roots, sizes and signs, where and clamp.
+"""Functions of each element: exponentials, logarithms, roots, sizes, signs, complex parts.
 
-Circular and hyperbolic functions are in trigonometry.py, rounding in rounding.py.
+Circular and hyperbolic functions are in trigonometry.py, rounding in rounding.py, functions of
+two elements in combine.py, where and clamp in choose.py.
 """
 
 from __future__ import annotations
@@ -9,36 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from taper import dtypes
-from taper.dispatch import apply, as_array
-from taper.errors import DtypeError
-from taper.op import METHODS, Elementwise, op, public
+from taper import return_types
+from taper.dispatch import apply
+from taper.errors import UnsupportedDtype
+from taper.op import Elementwise, Opaque, op, public
+from taper.ops.arguments import is_complex, narrowed, refuse, widened
 from taper.ops.arithmetic import conj_of
-from taper.tensor import Tensor, wrap
+from taper.tensor import Tensor
 
 LN2 = float(np.log(2.0))
 LN10 = float(np.log(10.0))
-
-
-def widened(x: Any) -> Any:
-    """float32 for the half types: a formula of several steps is rounded once, at its end."""
-    return x.astype(np.float32) if x.dtype.itemsize == 2 and x.dtype.kind in "fV" else x
-
-
-def narrowed(result: Any, like: Any) -> Any:
-    """The result of a formula on `widened(like)` in the dtype of `like`."""
-    return result if result.dtype == like.dtype else result.astype(like.dtype)
-
-
-def is_complex(x: Any) -> bool:
-    """Whether an array or tensor is complex."""
-    return getattr(x, "_array", x).dtype.kind == "c"  # type: ignore[no-any-return]
-
-
-def refuse(input: Tensor, kinds: str, name: str) -> None:
-    """Raises: RuntimeError if the dtype is of one of numpy's `kinds`."""
-    if input._array.dtype.kind in kinds:
-        raise DtypeError(f'"{name}" not implemented for \'{dtypes.cpp_name(input.dtype)}\'')
+DEGREE = float(np.pi / 180)
 
 
 # ---------------------------------------------------------------- exponentials and logarithms
@@ -345,6 +327,16 @@ class Conj(Elementwise):
 
 
 @op
+class SignBit(Elementwise):
+    """Whether the sign bit is set."""
+
+    name = "signbit"
+
+    def formula(self, m: Any, input: Any) -> Any:
+        return m.signbit(input) if input.dtype.kind in "fV" else m.less(input, 0)
+
+
+@op
 class Angle(Elementwise):
     """Argument of a complex number; of a real one 0 or pi."""
 
@@ -379,19 +371,16 @@ Tensor.__abs__ = abs  # type: ignore[attr-defined]
 @public(method=True, inplace=True, out=True)
 def sgn(input: Tensor) -> Tensor:
     """The sign of each element; of a complex number its direction, input / |input|."""
-    return apply(Sgn, _as_is(input))
+    return input.clone() if input._array.dtype.kind == "b" else apply(Sgn, input)
 
 
 @public(method=True, inplace=True, out=True)
 def sign(input: Tensor) -> Tensor:
     """-1, 0 or 1. Raises: RuntimeError for complex numbers (sgn takes them)."""
     if input._array.dtype.kind == "c":
-        raise RuntimeError("Unlike NumPy, torch.sign doesn't allow complex inputs; use torch.sgn")
+        raise UnsupportedDtype("Unlike NumPy, torch.sign is not intended to support complex "
+                               "numbers. Please use torch.sgn instead.")
     return input.clone() if input._array.dtype.kind == "b" else apply(Sign, input)
-
-
-def _as_is(input: Tensor) -> Any:
-    return input.clone() if input._array.dtype.kind == "b" else input
 
 
 @public(method=True)
@@ -436,6 +425,14 @@ def resolve_neg(input: Tensor) -> Tensor:
 
 
 @public(method=True, out=True)
+def signbit(input: Tensor) -> Tensor:
+    """Whether each element has its sign bit set; true for -0.0. Dtype: bool."""
+    if input._array.dtype.kind == "c":
+        raise UnsupportedDtype("signbit is not implemented for complex tensors.")
+    return apply(SignBit, input)
+
+
+@public(method=True, out=True)
 def angle(input: Tensor) -> Tensor:
     """The argument of each number in radians; 0 or pi (or nan) for real ones."""
     return apply(Angle, input)
@@ -449,302 +446,73 @@ def positive(input: Tensor) -> Tensor:
     return input
 
 
-# ---------------------------------------------------------------- choosing
+# ---------------------------------------------------------------- scale
 
 
 @op
-class Where(Elementwise):
-    """input where the condition holds, other elsewhere."""
+class Deg2Rad(Elementwise):
+    """Degrees as radians."""
 
-    unpromoted = 1
-    saves = ("condition",)
+    floating = True
 
-    def formula(self, m: Any, condition: Any, input: Any, other: Any) -> Any:
-        return m.where(condition, input, other)
+    def formula(self, m: Any, input: Any) -> Any:
+        return narrowed(widened(input) * DEGREE, input)
 
-    def vjp(self, m: Any, grad: Any, out: Any, condition: Any, input: Any, other: Any, *,
-            needs: Any) -> Any:
-        return (None,
-                m.call(Where, condition, grad, 0) if needs[1] else None,
-                m.call(Where, condition, 0, grad) if needs[2] else None)
-
-
-# The public function has promoted already, and a saved condition must keep its dtype.
-Where.takes = ""
-
-
-@public(method=False, out=True)
-def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
-    """`input` where the condition holds, `other` elsewhere; either may be a number.
-
-    With the condition alone: the places where it holds, as nonzero(as_tuple=True).
-    Shape: the three broadcast together.
-    Raises: RuntimeError if the condition is not of bools.
-    """
-    if input is None and other is None:
-        return condition.nonzero(as_tuple=True)
-    if input is None or other is None:
-        raise TypeError("where() received an invalid combination of arguments - expected "
-                        "(Tensor condition, Tensor input, Tensor other)")
-    kind = condition._array.dtype
-    if kind.kind != "b":
-        if kind != np.uint8:
-            raise RuntimeError("where expected condition to be a boolean tensor, but got a tensor "
-                               f"with dtype {dtypes.cpp_name(condition.dtype)}")
-        condition = condition.bool()
-    one, two = _agreed(input, other)
-    return apply(Where, condition, one, two)
-
-
-def _agreed(one: Any, other: Any) -> tuple[Any, Any]:
-    """Two operands in their common dtype; numbers become 0-d tensors unless they fit as such."""
-    if isinstance(one, Tensor) and isinstance(other, Tensor) \
-            and one._array.dtype is other._array.dtype:
-        return one, other
-    raw = [x._array if isinstance(x, Tensor) else x for x in (one, other)]
-    common = dtypes.of_operands(raw)
-    made = [x.to(common) if isinstance(x, Tensor) else wrap(as_array(x, common.numpy))
-            for x in (one, other)]
-    return made[0], made[1]
-
-
-def _where_method(self: Tensor, condition: Tensor, other: Any) -> Tensor:
-    """The tensor where the condition holds, `other` elsewhere."""
-    return where(condition, self, other)  # type: ignore[no-any-return]
-
-
-METHODS["where"] = _where_method
+    def vjp(self, m: Any, grad: Any, out: Any, input: Any) -> Any:
+        return grad * DEGREE
 
 
 @op
-class Clamp(Elementwise):
-    """input within the numbers low and high; None leaves a side open."""
+class Rad2Deg(Elementwise):
+    """Radians as degrees."""
 
-    name = "clamp"
-    node_name = "ClampBackward1"
-    saves = ("input",)
+    floating = True
 
-    def formula(self, m: Any, input: Any, *, low: Any, high: Any) -> Any:
-        if low is not None:
-            input = m.maximum(input, as_array(low, input.dtype))
-        if high is not None:
-            input = m.minimum(input, as_array(high, input.dtype))
-        return input
+    def formula(self, m: Any, input: Any) -> Any:
+        return narrowed(widened(input) * (1 / DEGREE), input)
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, low: Any, high: Any) -> Any:
-        if low is None:
-            inside = m.less_equal(input, high)
-        elif high is None:
-            inside = m.greater_equal(input, low)
-        else:
-            inside = m.logical_and(m.greater_equal(input, low), m.less_equal(input, high))
-        return m.where(inside, grad, 0)
-
-
-@op
-class ClampBetween(Elementwise):
-    """input within the tensors low and high."""
-
-    name = "clamp"
-    node_name = "ClampBackward0"
-    saves = ("input", "low", "high")
-
-    def formula(self, m: Any, input: Any, low: Any, high: Any) -> Any:
-        return m.minimum(m.maximum(input, low), high)
-
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, low: Any, high: Any, *,
-            needs: Any) -> Any:
-        above, below = m.greater(input, high), m.less(input, low)
-        ordered = m.less(low, high)
-        inside = m.logical_and(m.greater_equal(input, low), m.less_equal(input, high))
-        return (m.where(inside, grad, 0),
-                m.where(m.logical_and(ordered, below), grad, 0) if needs[1] else None,
-                m.where(m.logical_or(m.less(high, low), above), grad, 0) if needs[2] else None)
-
-
-@op
-class ClampMin(Elementwise):
-    """The larger of input and the tensor low; equal ones send the gradient to input."""
-
-    name = "clamp_min"
-    node_name = "ClampMinBackward1"
-    ufunc = "maximum"
-    saves = ("input", "low")
-
-    def formula(self, m: Any, input: Any, low: Any) -> Any:
-        return m.maximum(input, low)
-
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, low: Any) -> Any:
-        return (m.where(m.greater_equal(input, low), grad, 0),
-                m.where(m.less(input, low), grad, 0))
-
-
-@op
-class ClampMax(Elementwise):
-    """The smaller of input and the tensor high; equal ones send the gradient to input."""
-
-    name = "clamp_max"
-    node_name = "ClampMaxBackward1"
-    ufunc = "minimum"
-    saves = ("input", "high")
-
-    def formula(self, m: Any, input: Any, high: Any) -> Any:
-        return m.minimum(input, high)
-
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, high: Any) -> Any:
-        return (m.where(m.less_equal(input, high), grad, 0),
-                m.where(m.greater(input, high), grad, 0))
-
-
-@public(method=True, inplace=True, out=True, aliases=("clip",))
-def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
-    """Each element, moved to `min` if it is below and to `max` if it is above.
-
-    Shape: the bounds are numbers, or tensors that broadcast with the input.
-    Edges: where min > max the result is max; nan stays nan.
-    Raises: RuntimeError if both bounds are None, or for complex numbers.
-    """
-    if min is None and max is None:
-        raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
-    refuse(input, "c", "clamp_scalar_cpu")
-    if not isinstance(min, Tensor) and not isinstance(max, Tensor):
-        for bound in (min, max):
-            input = _wide_enough(input, bound)
-        return apply(Clamp, input, low=min, high=max)
-    if min is None:
-        return apply(ClampMax, input, max)
-    if max is None:
-        return apply(ClampMin, input, min)
-    if not isinstance(min, Tensor) or not isinstance(max, Tensor):
-        raise TypeError("clamp() received an invalid combination of arguments - expected one of: "
-                        "(Tensor input, Tensor min = None, Tensor max = None), (Tensor input, "
-                        "Number min = None, Number max = None)")
-    return apply(ClampBetween, input, min, max)
-
-
-def _wide_enough(input: Tensor, bound: Any) -> Tensor:
-    """The input in a dtype of the bound's category."""
-    kind = input._array.dtype.kind
-    if bound is None or kind in "fV" or (kind in "iu" and type(bound) is int):
-        return input
-    common = dtypes.of_operands([input._array, bound])
-    if common is dtypes.bool_:
-        refuse(input, "b", "clamp_scalar_cpu")
-    return input.to(common)  # type: ignore[no-any-return]
+    def vjp(self, m: Any, grad: Any, out: Any, input: Any) -> Any:
+        return grad * (1 / DEGREE)
 
 
 @public(method=True, inplace=True, out=True)
-def clamp_min(input: Tensor, min: Any) -> Tensor:
-    """Each element, moved to `min` if it is below."""
-    refuse(input, "c", "clamp_min_scalar_cpu")
-    if isinstance(min, Tensor):
-        return apply(ClampMin, input, min)
-    return apply(Clamp, _wide_enough(input, min), low=min, high=None)
+def deg2rad(input: Tensor) -> Tensor:
+    """Degrees as radians. Dtype: integers become the default float."""
+    if input._array.dtype.kind == "c":
+        raise RuntimeError("deg2rad is not supported for complex tensors.")
+    return apply(Deg2Rad, input)
 
 
 @public(method=True, inplace=True, out=True)
-def clamp_max(input: Tensor, max: Any) -> Tensor:
-    """Each element, moved to `max` if it is above."""
-    refuse(input, "c", "clamp_max_scalar_cpu")
-    if isinstance(max, Tensor):
-        return apply(ClampMax, input, max)
-    return apply(Clamp, _wide_enough(input, max), low=None, high=max)
+def rad2deg(input: Tensor) -> Tensor:
+    """Radians as degrees. Dtype: integers become the default float."""
+    if input._array.dtype.kind == "c":
+        raise RuntimeError("rad2deg is not supported for complex tensors.")
+    return apply(Rad2Deg, input)
 
 
 @op
-class Maximum(Elementwise):
-    """The larger of two; nan if either is."""
+class Frexp(Opaque):
+    """Mantissa and exponent to base 2."""
 
-    ufunc = "maximum"
-    saves = ("input", "other")
+    outputs = 2
+    differentiable = (True, False)
+    saves = ("out",)
 
-    def formula(self, m: Any, input: Any, other: Any) -> Any:
-        return m.maximum(input, other)
+    def forward(self, m: Any, input: Any) -> Any:
+        mantissa, exponent = np.frexp(widened(input))
+        return narrowed(mantissa, input), np.asarray(exponent, np.int32)
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, other: Any) -> Any:
-        return _shared(m, grad, m.less(input, other), m.less(other, input), m.equal(input, other))
-
-
-@op
-class Minimum(Elementwise):
-    """The smaller of two; nan if either is."""
-
-    ufunc = "minimum"
-    saves = ("input", "other")
-
-    def formula(self, m: Any, input: Any, other: Any) -> Any:
-        return m.minimum(input, other)
-
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, other: Any) -> Any:
-        return _shared(m, grad, m.greater(input, other), m.greater(other, input),
-                       m.equal(input, other))
-
-
-def _shared(m: Any, grad: Any, lost: Any, won: Any, tie: Any) -> Any:
-    """The gradient to the winner; equal ones share it."""
-    grad = m.where(tie, grad / 2, grad)
-    return m.where(lost, 0, grad), m.where(won, 0, grad)
-
-
-@op
-class Fmax(Elementwise):
-    """The larger of two; nan only if both are."""
-
-    ufunc = "fmax"
-    saves = ("input", "other")
-
-    def formula(self, m: Any, input: Any, other: Any) -> Any:
-        return m.fmax(input, other)
-
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, other: Any) -> Any:
-        won = m.logical_or(m.greater_equal(input, other), m.isnan(other))
-        return m.where(won, grad, 0), m.where(won, 0, grad)
-
-
-@op
-class Fmin(Elementwise):
-    """The smaller of two; nan only if both are."""
-
-    ufunc = "fmin"
-    saves = ("input", "other")
-
-    def formula(self, m: Any, input: Any, other: Any) -> Any:
-        return m.fmin(input, other)
-
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, other: Any) -> Any:
-        won = m.logical_or(m.less_equal(input, other), m.isnan(other))
-        return m.where(won, grad, 0), m.where(won, 0, grad)
-
-
-def _ordered(name: str, input: Tensor, other: Tensor) -> None:
-    for x in (input, other):
-        if isinstance(x, Tensor) and x._array.dtype.kind == "c":
-            raise RuntimeError(f"{name} not implemented for complex tensors.")
+    def vjp(self, m: Any, grad: Any, out: Any, input: Any) -> Any:
+        return m.astype(grad[0] / m.exp2(m.astype(out[1], grad[0].dtype)), grad[0].dtype)
 
 
 @public(method=True, out=True)
-def maximum(input: Tensor, other: Tensor) -> Tensor:
-    """The larger of each pair; nan if either is. Equal ones share the gradient."""
-    _ordered("maximum", input, other)
-    return apply(Maximum, input, other)
+def frexp(input: Tensor) -> Any:
+    """(mantissa, exponent) with input = mantissa * 2 ** exponent and 0.5 <= |mantissa| < 1.
 
-
-@public(method=True, out=True)
-def minimum(input: Tensor, other: Tensor) -> Tensor:
-    """The smaller of each pair; nan if either is. Equal ones share the gradient."""
-    _ordered("minimum", input, other)
-    return apply(Minimum, input, other)
-
-
-@public(method=True, out=True)
-def fmax(input: Tensor, other: Tensor) -> Tensor:
-    """The larger of each pair; a nan loses to a number."""
-    _ordered("fmax", input, other)
-    return apply(Fmax, input, other)
-
-
-@public(method=True, out=True)
-def fmin(input: Tensor, other: Tensor) -> Tensor:
-    """The smaller of each pair; a nan loses to a number."""
-    _ordered("fmin", input, other)
-    return apply(Fmin, input, other)
+    Dtype: the exponent is int32. Raises: RuntimeError for integers.
+    """
+    if input._array.dtype.kind not in "fV":
+        raise RuntimeError("torch.frexp() only supports floating-point dtypes")
+    return return_types.frexp(apply(Frexp, input))

@@ -12,11 +12,12 @@ import numpy as np
 
 from taper import dtypes, return_types
 from taper.dispatch import apply
-from taper.errors import DimError, DtypeError
+from taper.errors import DimError, DtypeError, ShapeError
 from taper.op import Opaque, Reduction, op, public
+from taper.ops.arguments import refuse
 from taper.ops.arithmetic import conj_of
 from taper.ops.convert import cast
-from taper.ops.pointwise import maximum, minimum
+from taper.ops.choose import maximum, minimum
 from taper.shapes import canonical_dim, canonical_dims
 from taper.tensor import Tensor
 
@@ -134,8 +135,9 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *,
     if dtype is not None:
         input = cast(input, dtype)
     if input._array.dtype.kind in "iub":
+        which = "Input" if dtype is None else "Optional"
         raise DtypeError(
-            "mean(): could not infer output dtype. Input dtype must be either a floating point or "
+            f"mean(): could not infer output dtype. {which} dtype must be either a floating point or "
             f"complex dtype. Got: {dtypes.cpp_name(input.dtype)}")
     if dim is None and not keepdim:
         return apply(MeanAll, input)
@@ -384,7 +386,7 @@ def check_nonempty(name: str, shape: tuple[int, ...], axis: Any) -> None:
     """
     if axis is None:
         if 0 in shape:
-            raise RuntimeError(f"{name}(): Expected reduction dim to be specified for "
+            raise ShapeError(f"{name}(): Expected reduction dim to be specified for "
                                "input.numel() == 0. Specify the reduction dim with the 'dim' "
                                "argument.")
         return
@@ -393,18 +395,18 @@ def check_nonempty(name: str, shape: tuple[int, ...], axis: Any) -> None:
             raise DimError(f"{name}(): Expected reduction dim {a} to have non-zero size.")
 
 
-def check_ordered(name: str, input: Tensor) -> None:
-    """Raises: RuntimeError for complex numbers, which have no order."""
+def _refuse_complex(input: Tensor, name: str) -> None:
     if input._array.dtype.kind == "c":
-        raise DtypeError(f'{name}: not implemented for \'{dtypes.cpp_name(input.dtype)}\'')
+        raise DtypeError(f"{name}(): does not support complex input")
 
 
 def _extreme(input: Tensor, dim: Any, keepdim: bool, name: str, whole: Any, along: Any) -> Any:
     array = input._array
-    check_ordered(name, input)
     if dim is None:
+        refuse(input, "c", name + "_all")
         check_nonempty(name, array.shape, None)
         return apply(whole, input)
+    _refuse_complex(input, name)
     axis = canonical_dim(dim, array.ndim, name)
     check_nonempty(name, array.shape, (axis,))
     made = apply(along, input, axis=axis, keepdims=keepdim)
@@ -441,7 +443,7 @@ def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
 
 def _over(input: Tensor, dim: Any, name: str) -> tuple[int, ...]:
     """The dimensions to fold, none of them empty."""
-    check_ordered(name, input)
+    refuse(input, "c", name[1:] + "_values_cpu")
     axis = canonical_dims(dim, input._array.ndim, name)
     whole = dim is None or (not isinstance(dim, int) and len(dim) == 0)
     check_nonempty(name, input._array.shape, None if whole else axis)
@@ -458,6 +460,46 @@ def amax(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
 def amin(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
     """Smallest over dimension(s) `dim`, or of all. Equal ones share the gradient."""
     return apply(Amin, input, axis=_over(input, dim, "amin"), keepdims=keepdim)
+
+
+@op
+class AMinMax(Reduction):
+    """Smallest and largest over `axis`; equal ones share the gradient."""
+
+    name = "aminmax"
+    node_name = "AminmaxBackward0"
+    outputs = 2
+    saves = ("input", "out")
+
+    def forward(self, m: Any, input: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
+        return (input.min(axis=axis, keepdims=keepdims), input.max(axis=axis, keepdims=keepdims))
+
+    def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, axis: tuple[int, ...],
+            keepdims: bool) -> Any:
+        shares = [
+            _evenly(m, restore_dims(m, g, axis, keepdims), restore_dims(m, o, axis, keepdims),
+                    input, axis)
+            for g, o in zip(grad, out, strict=True) if g is not None
+        ]
+        return shares[0] + shares[1] if len(shares) == 2 else shares[0]
+
+
+@public(method=True, out=True)
+def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> Any:
+    """(min, max) along `dim`, or of all. Equal ones share the gradient."""
+    refuse(input, "c", "aminmax_cpu")
+    array = input._array
+    if dim is None:
+        if not array.size:
+            raise ShapeError("aminmax(): cannot compute aminmax over an empty dimension as the "
+                             "operation has no identity.")
+        axis = tuple(range(array.ndim))
+    else:
+        axis = (canonical_dim(dim, array.ndim),)
+        if array.ndim and not array.shape[axis[0]]:
+            raise DimError(f"aminmax: Expected reduction dim {axis[0]} to have non-zero size.")
+        axis = axis if array.ndim else ()
+    return return_types.aminmax(apply(AMinMax, input, axis=axis, keepdims=keepdim))
 
 
 @op
@@ -478,11 +520,13 @@ class ArgMin(Reduction):
 
 def _place(op: Any, input: Tensor, dim: Any, keepdim: bool, name: str) -> Tensor:
     array = input._array
-    check_ordered(name, input)
+    _refuse_complex(input, name)
     if array.dtype.kind == "b":
-        raise DtypeError(f'"{name}_cpu" not implemented for \'Bool\'')
+        raise DtypeError(f"{name}(): does not support bool input")
     axis = None if dim is None else canonical_dim(dim, array.ndim)
-    check_nonempty(name, array.shape, None if axis is None else (axis,))
+    if axis is None and not array.size:
+        raise DimError(f"{name}(): Expected reduction dim to be specified for input.numel() == 0.")
+    check_nonempty(name, array.shape, () if axis is None else (axis,))
     if array.ndim == 0:
         axis = None
     return apply(op, input, axis=axis, keepdims=keepdim)  # type: ignore[no-any-return]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from taper.dispatch import apply
-from taper.errors import DtypeError
+from taper.errors import UnsupportedDtype
 from taper.op import Elementwise, op, public
-from taper.ops.pointwise import narrowed, refuse, widened
+from taper.ops.arguments import narrowed, refuse, widened
 from taper.tensor import Tensor
 
 
@@ -85,7 +85,7 @@ class Frac(Elementwise):
     """The part behind the point, with the sign of the input."""
 
     def formula(self, m: Any, input: Any) -> Any:
-        return narrowed(input - m.trunc(input), input)
+        return input - m.trunc(input)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any) -> Any:
         return grad
@@ -95,26 +95,28 @@ def _rounded(op: Any, name: str, input: Tensor) -> Tensor:
     kind = input._array.dtype.kind
     if kind in "iu":
         return input.clone()  # type: ignore[no-any-return]
-    refuse(input, "bc", name)
+    if kind == "c" and name != "round":
+        raise UnsupportedDtype(f"{name} is not supported for complex inputs")
+    refuse(input, "bc", name + "_vml_cpu")
     return apply(op, input)  # type: ignore[no-any-return]
 
 
 @public(method=True, inplace=True, out=True)
 def floor(input: Tensor) -> Tensor:
     """The largest integer not above each element. Dtype: that of the input."""
-    return _rounded(Floor, "floor_vml_cpu", input)
+    return _rounded(Floor, "floor", input)
 
 
 @public(method=True, inplace=True, out=True)
 def ceil(input: Tensor) -> Tensor:
     """The smallest integer not below each element. Dtype: that of the input."""
-    return _rounded(Ceil, "ceil_vml_cpu", input)
+    return _rounded(Ceil, "ceil", input)
 
 
 @public(method=True, inplace=True, out=True, aliases=("fix",))
 def trunc(input: Tensor) -> Tensor:
     """The integer part of each element. Dtype: that of the input."""
-    return _rounded(Trunc, "trunc_vml_cpu", input)
+    return _rounded(Trunc, "trunc", input)
 
 
 @public(method=True, inplace=True, out=True, namespaces=("torch", "special"))
@@ -124,16 +126,9 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     Dtype: that of the input.
     """
     if decimals == 0:
-        return _rounded(Round, "round_vml_cpu", input)
-    if input._array.dtype.kind not in "fV":
-        raise DtypeError(f'"round_vml_cpu" not implemented for \'{_cpp(input)}\'')
+        return _rounded(Round, "round", input)
+    refuse(input, "iubc", "round_vml_cpu")
     return apply(RoundDecimals, input, decimals=decimals)
-
-
-def _cpp(input: Tensor) -> str:
-    from taper.dtypes import cpp_name
-
-    return cpp_name(input.dtype)
 
 
 @public(method=True, inplace=True, out=True)

@@ -12,7 +12,7 @@ from taper.dispatch import apply
 from taper.errors import DtypeError
 from taper.op import Reduction, op, public
 from taper.ops.convert import cast
-from taper.ops.pointwise import is_complex, narrowed, widened
+from taper.ops.arguments import is_complex, narrowed, widened
 from taper.ops.reduce import count_of, restore_dims
 from taper.shapes import canonical_dims
 from taper.tensor import Tensor
