@@ -51,21 +51,75 @@ globals().update(_NAMESPACES["torch"])
 from taper.settings import *  # noqa: E402, F403 - after the dtypes, on which it depends
 
 # Loaded when first named: most programs need few of them, and importing taper must be instant.
-_MODULES = frozenset((
-    "amp", "autograd", "backends", "compiler", "cpu", "cuda", "data", "distributed",
-    "distributions", "fft", "func", "hub", "jit", "library", "linalg", "masked", "mps", "multiprocessing",
-    "nested", "nn", "ops", "optim", "overrides", "profiler", "random", "serialization", "signal",
-    "sparse", "special", "studies", "testing", "types", "utils", "vision", "version", "xpu",
-))
+_MODULES = frozenset(
+    (
+        "amp",
+        "autograd",
+        "backends",
+        "compiler",
+        "cpu",
+        "cuda",
+        "data",
+        "distributed",
+        "distributions",
+        "fft",
+        "func",
+        "hub",
+        "jit",
+        "library",
+        "linalg",
+        "masked",
+        "mps",
+        "multiprocessing",
+        "nested",
+        "nn",
+        "ops",
+        "optim",
+        "overrides",
+        "profiler",
+        "random",
+        "serialization",
+        "signal",
+        "sparse",
+        "special",
+        "studies",
+        "testing",
+        "types",
+        "utils",
+        "vision",
+        "version",
+        "xpu",
+    )
+)
 _LATER = {
-    "save": "serialization", "load": "serialization", "Generator": "generator",
-    "default_generator": "generator", "manual_seed": "random", "seed": "random",
-    "initial_seed": "random", "get_rng_state": "random", "set_rng_state": "random",
-    "set_printoptions": "printing", "UntypedStorage": "storage_view",
-    "TypedStorage": "storage_view", "autocast": "amp", "GradScaler": "amp", "compile": "settings",
+    "save": "serialization",
+    "load": "serialization",
+    "Generator": "generator",
+    "default_generator": "generator",
+    "manual_seed": "random",
+    "seed": "random",
+    "initial_seed": "random",
+    "get_rng_state": "random",
+    "set_rng_state": "random",
+    "set_printoptions": "printing",
+    "UntypedStorage": "storage_view",
+    "TypedStorage": "storage_view",
+    "autocast": "amp",
+    "GradScaler": "amp",
+    "compile": "settings",
 }
-_TYPED = ("FloatTensor", "DoubleTensor", "HalfTensor", "BFloat16Tensor", "ByteTensor",
-          "CharTensor", "ShortTensor", "IntTensor", "LongTensor", "BoolTensor")
+_TYPED = (
+    "FloatTensor",
+    "DoubleTensor",
+    "HalfTensor",
+    "BFloat16Tensor",
+    "ByteTensor",
+    "CharTensor",
+    "ShortTensor",
+    "IntTensor",
+    "LongTensor",
+    "BoolTensor",
+)
 
 
 def __getattr__(name: str) -> Any:
@@ -80,8 +134,9 @@ def __getattr__(name: str) -> Any:
 
         value = TYPES[name]
     else:
-        raise AttributeError(f"module 'torch' has no attribute {name!r} (taper {__version__} does "
-                             "not have it)")
+        raise AttributeError(
+            f"module 'torch' has no attribute {name!r} (taper {__version__} does not have it)"
+        )
     globals()[name] = value
     return value
 

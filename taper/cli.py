@@ -29,11 +29,13 @@ def _parser() -> argparse.ArgumentParser:
     import argparse
 
     parser = argparse.ArgumentParser(
-        prog="taper", description="A deep-learning framework with PyTorch's interface.")
+        prog="taper", description="A deep-learning framework with PyTorch's interface."
+    )
     parser.add_argument("--version", action="store_true", help="print the version")
     commands = parser.add_subparsers(dest="command", metavar="command")
-    commands.add_parser("run", add_help=False,
-                        help="run a PyTorch program with `import torch` found in taper")
+    commands.add_parser(
+        "run", add_help=False, help="run a PyTorch program with `import torch` found in taper"
+    )
     commands.add_parser("study", add_help=False, help="run one of the studies")
     commands.add_parser("version", help="print the version")
     return parser
@@ -120,8 +122,10 @@ def _run_module(name: str, args: list[str]) -> int:
         raise
     except ImportError as error:
         # runpy raises it itself where there is no such module to run.
-        if error.__traceback__ is not None and script.without_our_frames(
-                error.__traceback__) is None:
+        if (
+            error.__traceback__ is not None
+            and script.without_our_frames(error.__traceback__) is None
+        ):
             return _complaint(str(error))
         return _report(error)
     except BaseException as error:

@@ -27,7 +27,7 @@ _silence, _restore = reference.silence, reference.restore
 _FLOATING = "fcV"  # numpy kinds of dtypes that can have a gradient; V is bfloat16
 
 
-def apply(op: Op, *inputs: Any, **attrs: Any) -> Any:
+def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
     """Evaluates `op` on tensors and Python numbers; returns a tensor (or a tuple of them).
 
     Raises: ShapeError if the shapes do not fit, DtypeError if the op does not take the dtypes.
@@ -90,8 +90,9 @@ def _join(view: Tensor, source: Tensor) -> None:
         view._view_version = storage.version
 
 
-def _wrap_many(op: Op, inputs: Any, arrays: Any, common: Any, attrs: Any, outs: Any,
-               tracked: bool) -> tuple[Tensor, ...]:
+def _wrap_many(
+    op: Op, inputs: Any, arrays: Any, common: Any, attrs: Any, outs: Any, tracked: bool
+) -> tuple[Tensor, ...]:
     results = tuple(wrap(o if type(o) is _array else np.asarray(o)) for o in outs)
     if op.view:
         source = inputs[0]
@@ -116,8 +117,14 @@ def _wrap_many(op: Op, inputs: Any, arrays: Any, common: Any, attrs: Any, outs: 
     return results
 
 
-def record(op: Op, inputs: tuple[Any, ...], arrays: Any, common: Any, attrs: dict[str, Any],
-           shape: tuple[int, ...] | None = None) -> OpNode:
+def record(
+    op: Op,
+    inputs: tuple[Any, ...],
+    arrays: Any,
+    common: Any,
+    attrs: dict[str, Any],
+    shape: tuple[int, ...] | None = None,
+) -> OpNode:
     """Puts the call on the tape; `shape` is the result's, for elementwise ops."""
     node = _new(OpNode)
     edges = []
@@ -203,9 +210,7 @@ def as_array(value: Any, numpy_dtype: np.dtype) -> np.ndarray:
             _restore(token)
     except OverflowError:
         name = dtypes.of(numpy_dtype).name
-        raise RuntimeError(
-            f"value cannot be converted to type {name}_t without overflow"
-        ) from None
+        raise RuntimeError(f"value cannot be converted to type {name}_t without overflow") from None
     except TypeError:
         return np.asarray(value).astype(numpy_dtype)
 
@@ -243,8 +248,10 @@ def _clash(one: tuple[int, ...], other: tuple[int, ...]) -> str | None:
         a, b = one[-back], other[-back]
         if a != b and a != 1 and b != 1:
             dim = max(len(one), len(other)) - back
-            return (f"The size of tensor a ({a}) must match the size of tensor b ({b}) at "
-                    f"non-singleton dimension {dim} (shapes {list(one)} and {list(other)})")
+            return (
+                f"The size of tensor a ({a}) must match the size of tensor b ({b}) at "
+                f"non-singleton dimension {dim} (shapes {list(one)} and {list(other)})"
+            )
     return None
 
 
@@ -260,12 +267,15 @@ def check_writable(tensor: Tensor, name: str, taped: bool) -> None:
     """The errors of writing in place: leaves that require grad, overlapping memory."""
     if taped and tensor.requires_grad and mode.grad:
         if tensor._grad_fn is None and tensor._base is None:
-            raise GradError("a leaf Variable that requires grad is being used in an in-place "
-                            "operation.")
+            raise GradError(
+                "a leaf Variable that requires grad is being used in an in-place operation."
+            )
         base = tensor._base
         if base is not None and base._requires_grad and base._grad_fn is None:
-            raise GradError("a view of a leaf Variable that requires grad is being used in an "
-                            "in-place operation.")
+            raise GradError(
+                "a view of a leaf Variable that requires grad is being used in an "
+                "in-place operation."
+            )
     array = tensor._array
     if array.ndim and 0 in array.strides and array.size > 1:
         for extent, stride in zip(array.shape, array.strides, strict=True):
@@ -301,8 +311,9 @@ def assign(target: Tensor, result: Any, name: str = "copy_", since: int = 0) -> 
         given, held = dtypes.of(source.dtype), dtypes.of(array.dtype)
         if not dtypes.can_cast(given, held):
             raise DtypeError(
-                name, f"result type {dtypes.cpp_name(given)} can't be cast to the desired output type "
-                f"{dtypes.cpp_name(held)}"
+                name,
+                f"result type {dtypes.cpp_name(given)} can't be cast to the desired output type "
+                f"{dtypes.cpp_name(held)}",
             )
     if result is target:
         return target
@@ -342,23 +353,28 @@ def write_out(name: str, function: Callable[..., Any], args: Any, kwargs: Any, o
         return out
     results = tuple(result)
     if len(out) != len(results):
-        raise TypeError(f"{name}(): expected a tuple of {len(results)} tensors for out, "
-                        f"got {len(out)}")
+        raise TypeError(
+            f"{name}(): expected a tuple of {len(results)} tensors for out, got {len(out)}"
+        )
     for each, value in zip(out, results, strict=True):
         _store_out(name, each, value, args)
     return type(result)(out) if type(result) is not tuple else tuple(out)
 
 
 def _store_out(name: str, out: Tensor, result: Tensor, args: Any) -> None:
-    if mode.grad and (out._requires_grad or any(
-        isinstance(a, Tensor) and a._requires_grad for a in args
-    )):
-        raise GradError(f"{name}(): functions with out=... arguments don't support automatic "
-                        "differentiation, but one of the arguments requires grad.")
+    if mode.grad and (
+        out._requires_grad or any(isinstance(a, Tensor) and a._requires_grad for a in args)
+    ):
+        raise GradError(
+            f"{name}(): functions with out=... arguments don't support automatic "
+            "differentiation, but one of the arguments requires grad."
+        )
     given, held = result.dtype, out.dtype
     if given is not held and not dtypes.can_cast(given, held):
-        raise DtypeError(f"result type {dtypes.cpp_name(given)} can't be cast to the desired output "
-                         f"type {dtypes.cpp_name(held)}")
+        raise DtypeError(
+            f"result type {dtypes.cpp_name(given)} can't be cast to the desired output "
+            f"type {dtypes.cpp_name(held)}"
+        )
     if out._array.shape != result._array.shape:
         if out._array.size:
             import warnings
@@ -369,7 +385,10 @@ def _store_out(name: str, out: Tensor, result: Tensor, args: Any) -> None:
                 f"{list(result._array.shape)}. This behavior is deprecated, and in a future "
                 "PyTorch release outputs will not be resized unless they have zero elements. You "
                 "can explicitly reuse an out tensor t by resizing it, inplace, to zero elements "
-                "with t.resize_(0).", UserWarning, stacklevel=4)
+                "with t.resize_(0).",
+                UserWarning,
+                stacklevel=4,
+            )
         out.resize_(result._array.shape)
     check_writable(out, name, False)
     store(out._array, result._array)

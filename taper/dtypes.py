@@ -18,8 +18,15 @@ BOOL, INTEGER, FLOAT, COMPLEX = range(4)
 class dtype:
     """The type of a tensor's elements, such as `taper.float32`."""
 
-    __slots__ = ("_numpy", "category", "is_complex", "is_floating_point", "is_signed", "itemsize",
-                 "name")
+    __slots__ = (
+        "_numpy",
+        "category",
+        "is_complex",
+        "is_floating_point",
+        "is_signed",
+        "itemsize",
+        "name",
+    )
 
     name: str
     category: int
@@ -95,8 +102,16 @@ complex128 = cdouble = dtype("complex128", COMPLEX, 16)
 
 def names() -> dict[str, dtype]:
     """Every dtype by its public names (`float` and `float32`, ...)."""
-    short_names = {"half": float16, "float": float32, "double": float64, "short": int16,
-                   "int": int32, "long": int64, "cfloat": complex64, "cdouble": complex128}
+    short_names = {
+        "half": float16,
+        "float": float32,
+        "double": float64,
+        "short": int16,
+        "int": int32,
+        "long": int64,
+        "cfloat": complex64,
+        "cdouble": complex128,
+    }
     return {**_ALL, **short_names}
 
 
@@ -118,10 +133,23 @@ def of(numpy_dtype: np.dtype) -> dtype:
     )
 
 
-_CPP_NAMES = {"float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16",
-              "int64": "Long", "int32": "Int", "int16": "Short", "int8": "Char", "uint8": "Byte",
-              "bool": "Bool", "complex64": "ComplexFloat", "complex128": "ComplexDouble",
-              "uint16": "UInt16", "uint32": "UInt32", "uint64": "UInt64"}
+_CPP_NAMES = {
+    "float32": "Float",
+    "float64": "Double",
+    "float16": "Half",
+    "bfloat16": "BFloat16",
+    "int64": "Long",
+    "int32": "Int",
+    "int16": "Short",
+    "int8": "Char",
+    "uint8": "Byte",
+    "bool": "Bool",
+    "complex64": "ComplexFloat",
+    "complex128": "ComplexDouble",
+    "uint16": "UInt16",
+    "uint32": "UInt32",
+    "uint64": "UInt64",
+}
 
 
 def cpp_name(d: dtype) -> str:
@@ -283,9 +311,11 @@ class finfo:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return (f"finfo(resolution={self.resolution:g}, min={self.min:g}, max={self.max:g}, "
-                f"eps={self.eps:g}, smallest_normal={self.tiny:g}, tiny={self.tiny:g}, "
-                f"dtype={self.dtype})")
+        return (
+            f"finfo(resolution={self.resolution:g}, min={self.min:g}, max={self.max:g}, "
+            f"eps={self.eps:g}, smallest_normal={self.tiny:g}, tiny={self.tiny:g}, "
+            f"dtype={self.dtype})"
+        )
 
 
 class iinfo:

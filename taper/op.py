@@ -83,8 +83,10 @@ def op(cls: type[Op]) -> Any:
     made = cls()
     body = getattr(cls, "formula" if cls.elementwise else "forward", None)
     if body is None:
-        raise TypeError(f"{cls.__name__}: an op of this kind must define "
-                        f"{'formula' if cls.elementwise else 'forward'}")
+        raise TypeError(
+            f"{cls.__name__}: an op of this kind must define "
+            f"{'formula' if cls.elementwise else 'forward'}"
+        )
     code = body.__code__
     made.inputs = code.co_varnames[2 : code.co_argcount]
     made.variadic = bool(code.co_flags & 0x04)
@@ -101,7 +103,7 @@ def op(cls: type[Op]) -> Any:
 
         made.function = getattr(reference.math, cls.ufunc)
     made.name = cls.name or cls.__name__.lower()
-    made.node_name = (cls.node_name or cls.__name__ + "Backward0")
+    made.node_name = cls.node_name or cls.__name__ + "Backward0"
     wanted = set(cls.saves)
     plan = []
     for name in made.inputs:
@@ -134,8 +136,16 @@ class Public:
 
     __slots__ = ("aliases", "function", "inplace", "method", "name", "namespaces", "out")
 
-    def __init__(self, function: Callable[..., Any], name: str, method: bool, inplace: bool,
-                 out: bool, namespaces: tuple[str, ...], aliases: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        name: str,
+        method: bool,
+        inplace: bool,
+        out: bool,
+        namespaces: tuple[str, ...],
+        aliases: tuple[str, ...],
+    ) -> None:
         self.function = function
         self.name = name
         self.method = method
@@ -152,9 +162,15 @@ NAMESPACES: dict[str, dict[str, Callable[..., Any]]] = {}
 METHODS: dict[str, Callable[..., Any]] = {}
 
 
-def public(*, method: bool = False, inplace: bool = False, out: bool = False,
-           namespaces: tuple[str, ...] = ("torch",), aliases: tuple[str, ...] = (),
-           name: str | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def public(
+    *,
+    method: bool = False,
+    inplace: bool = False,
+    out: bool = False,
+    namespaces: tuple[str, ...] = ("torch",),
+    aliases: tuple[str, ...] = (),
+    name: str | None = None,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Publishes a function: in `namespaces` ("special:expit" renames), as a Tensor method, as the
     in-place method `name_`, and with the keyword `out=`; each also under every alias.
     """
@@ -188,12 +204,77 @@ def public(*, method: bool = False, inplace: bool = False, out: bool = False,
 # In-place functions that PyTorch also has at module level, such as torch.relu_(x).
 TORCH_LEVEL_IN_PLACE = frozenset(
     name + "_"
-    for name in (
-        "abs acos acosh alpha_dropout arccos arccosh arcsin arcsinh arctan arctanh asin asinh atan "
-        "atanh ceil celu clamp clamp_max clamp_min clip conj_physical cos cosh deg2rad dropout erf "
-        "erfc exp exp2 expm1 feature_alpha_dropout feature_dropout fix floor frac gcd i0 index_put "
-        "lcm ldexp log log10 log1p log2 logit nan_to_num neg negative rad2deg reciprocal relu "
-        "round rrelu rsqrt selu sigmoid sign sin sinc sinh sqrt square tan tanh threshold trunc "
-        "xlogy fill zero detach absolute"
-    ).split()
+    for name in [
+        "abs",
+        "acos",
+        "acosh",
+        "alpha_dropout",
+        "arccos",
+        "arccosh",
+        "arcsin",
+        "arcsinh",
+        "arctan",
+        "arctanh",
+        "asin",
+        "asinh",
+        "atan",
+        "atanh",
+        "ceil",
+        "celu",
+        "clamp",
+        "clamp_max",
+        "clamp_min",
+        "clip",
+        "conj_physical",
+        "cos",
+        "cosh",
+        "deg2rad",
+        "dropout",
+        "erf",
+        "erfc",
+        "exp",
+        "exp2",
+        "expm1",
+        "feature_alpha_dropout",
+        "feature_dropout",
+        "fix",
+        "floor",
+        "frac",
+        "gcd",
+        "i0",
+        "index_put",
+        "lcm",
+        "ldexp",
+        "log",
+        "log10",
+        "log1p",
+        "log2",
+        "logit",
+        "nan_to_num",
+        "neg",
+        "negative",
+        "rad2deg",
+        "reciprocal",
+        "relu",
+        "round",
+        "rrelu",
+        "rsqrt",
+        "selu",
+        "sigmoid",
+        "sign",
+        "sin",
+        "sinc",
+        "sinh",
+        "sqrt",
+        "square",
+        "tan",
+        "tanh",
+        "threshold",
+        "trunc",
+        "xlogy",
+        "fill",
+        "zero",
+        "detach",
+        "absolute",
+    ]
 )

@@ -33,9 +33,14 @@ PROFILES: dict[str, dict[str, float]] = {
 OPTIONS: dict[str, Any] = {**PROFILES["default"], "sci_mode": None}
 
 
-def set_printoptions(precision: int | None = None, threshold: float | None = None,
-                     edgeitems: int | None = None, linewidth: int | None = None,
-                     profile: str | None = None, sci_mode: bool | None = None) -> None:
+def set_printoptions(
+    precision: int | None = None,
+    threshold: float | None = None,
+    edgeitems: int | None = None,
+    linewidth: int | None = None,
+    profile: str | None = None,
+    sci_mode: bool | None = None,
+) -> None:
     """Changes how tensors print from now on.
 
     `profile` ("default", "short" or "full") sets all numbers at once and those that are named
@@ -43,8 +48,12 @@ def set_printoptions(precision: int | None = None, threshold: float | None = Non
     (chosen for each tensor) unless it is named.
     """
     OPTIONS.update(PROFILES.get(profile, {}) if profile is not None else {})
-    named = {"precision": precision, "threshold": threshold, "edgeitems": edgeitems,
-             "linewidth": linewidth}
+    named = {
+        "precision": precision,
+        "threshold": threshold,
+        "edgeitems": edgeitems,
+        "linewidth": linewidth,
+    }
     OPTIONS.update({name: value for name, value in named.items() if value is not None})
     OPTIONS["sci_mode"] = sci_mode
 
@@ -188,8 +197,12 @@ def _with_notes(text: str, notes: list[str], indent: int) -> str:
 
 
 def _dtype_is_obvious(dtype: dtypes.dtype) -> bool:
-    return dtype in (dtypes.get_default_dtype(), dtypes.default_complex(), dtypes.int64,
-                     dtypes.bool_)
+    return dtype in (
+        dtypes.get_default_dtype(),
+        dtypes.default_complex(),
+        dtypes.int64,
+        dtypes.bool_,
+    )
 
 
 def _is_parameter(tensor: Tensor) -> bool:

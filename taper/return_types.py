@@ -19,8 +19,10 @@ class NamedResult(tuple[Any, ...]):
     def __new__(cls, results: Iterable[Any]) -> NamedResult:
         made = tuple.__new__(cls, results)
         if len(made) != len(cls.__match_args__):
-            raise TypeError(f"{cls.__module__}.{cls.__name__}() takes a {len(cls.__match_args__)}-sequence "
-                            f"({len(made)}-sequence given)")
+            raise TypeError(
+                f"{cls.__module__}.{cls.__name__}() takes a {len(cls.__match_args__)}-sequence "
+                f"({len(made)}-sequence given)"
+            )
         return made
 
     def __repr__(self) -> str:
@@ -71,9 +73,15 @@ _FIELDS = {
 
 def _named(name: str, fields: tuple[str, ...]) -> type[NamedResult]:
     body: dict[str, Any] = {field: property(itemgetter(i)) for i, field in enumerate(fields)}
-    body |= {"__slots__": (), "__module__": __name__, "__doc__": f"({', '.join(fields)})",
-             "__match_args__": fields, "n__match_args__": len(fields), "n_sequence__match_args__": len(fields),
-             "n_unnamed__match_args__": 0}
+    body |= {
+        "__slots__": (),
+        "__module__": __name__,
+        "__doc__": f"({', '.join(fields)})",
+        "__match_args__": fields,
+        "n__match_args__": len(fields),
+        "n_sequence__match_args__": len(fields),
+        "n_unnamed__match_args__": 0,
+    }
     return type(name, (NamedResult,), body)
 
 

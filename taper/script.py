@@ -59,8 +59,9 @@ class _Alias(importlib.abc.Loader):
 class TorchFinder(importlib.abc.MetaPathFinder):
     """Finds torch and torchvision in taper."""
 
-    def find_spec(self, fullname: str, path: Any = None,
-                  target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(
+        self, fullname: str, path: Any = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
         """The spec of taper's module; None for modules that are not PyTorch's."""
         package = fullname.partition(".")[0]
         if package not in PACKAGES:
@@ -68,8 +69,9 @@ class TorchFinder(importlib.abc.MetaPathFinder):
         if package == "torchvision" and own_torchvision() is not None:
             return None
         module = _module_for(fullname)
-        spec = importlib.machinery.ModuleSpec(fullname, _Alias(module), origin="taper",
-                                              is_package=hasattr(module, "__path__"))
+        spec = importlib.machinery.ModuleSpec(
+            fullname, _Alias(module), origin="taper", is_package=hasattr(module, "__path__")
+        )
         return spec
 
 
@@ -98,8 +100,10 @@ def _missing(fullname: str) -> str:
             return f"taper has no {fullname}; instead: {_INSTEAD[nearest]}"
         nearest = nearest.rpartition(".")[0]
     parent = fullname.rpartition(".")[0] or "torch"
-    return (f"taper has no {fullname}. The names that taper has are in {parent} and its other "
-            "modules: try from there, or run this part of the program with PyTorch")
+    return (
+        f"taper has no {fullname}. The names that taper has are in {parent} and its other "
+        "modules: try from there, or run this part of the program with PyTorch"
+    )
 
 
 def own_torchvision() -> str | None:
@@ -159,7 +163,10 @@ def run_script(path: str, args: list[str]) -> None:
     code = _compiled(path)
     main = ModuleType("__main__")
     main.__dict__.update(
-        __file__=path, __builtins__=__builtins__, __annotations__={}, __cached__=None,
+        __file__=path,
+        __builtins__=__builtins__,
+        __annotations__={},
+        __cached__=None,
         __loader__=importlib.machinery.SourceFileLoader("__main__", path),
     )
     sys.modules["__main__"] = main
@@ -194,8 +201,11 @@ def _compiled(path: str) -> CodeType:
 
 def without_our_frames(trace: TracebackType | None) -> TracebackType | None:
     """The traceback from the script's own first frame on."""
-    ours = (__file__, os.path.join(os.path.dirname(__file__), "cli.py"),
-            os.path.join(os.path.dirname(__file__), "__main__.py"))
+    ours = (
+        __file__,
+        os.path.join(os.path.dirname(__file__), "cli.py"),
+        os.path.join(os.path.dirname(__file__), "__main__.py"),
+    )
     while trace is not None:
         name = trace.tb_frame.f_code.co_filename
         if name not in ours and "runpy" not in name:

@@ -51,9 +51,14 @@ DEFAULT_PROTOCOL = 2
 # ---------------------------------------------------------------- save
 
 
-def save(obj: object, f: Any, pickle_module: Any = None, pickle_protocol: int = DEFAULT_PROTOCOL,
-         _use_new_zipfile_serialization: bool = True,
-         _disable_byteorder_record: bool = False) -> None:
+def save(
+    obj: object,
+    f: Any,
+    pickle_module: Any = None,
+    pickle_protocol: int = DEFAULT_PROTOCOL,
+    _use_new_zipfile_serialization: bool = True,
+    _disable_byteorder_record: bool = False,
+) -> None:
     """Writes `obj` to the path or file object `f`, in PyTorch's format.
 
     A path is written beside its target and renamed, so that a crash leaves the old file or the
@@ -76,8 +81,9 @@ def save(obj: object, f: Any, pickle_module: Any = None, pickle_protocol: int = 
             write(obj, file, _stem(path), *options)
         return
     if not hasattr(f, "write"):
-        raise AttributeError("expected 'f' to be string, path, or a file-like object with a "
-                             "'write' attribute")
+        raise AttributeError(
+            "expected 'f' to be string, path, or a file-like object with a 'write' attribute"
+        )
     if not callable(f.write):
         raise TypeError(f"Buffer of {type(f)} has no callable attribute 'write'")
     write(obj, f, "archive", *options)
@@ -92,8 +98,9 @@ def _stem(path: str) -> str:
     return stem if stem.isascii() else "archive"
 
 
-def _write_archive(obj: object, file: BinaryIO, folder: str, pickle_module: Any, protocol: int,
-                   no_byteorder: bool) -> None:
+def _write_archive(
+    obj: object, file: BinaryIO, folder: str, pickle_module: Any, protocol: int, no_byteorder: bool
+) -> None:
     import io
 
     text = io.BytesIO()
@@ -101,8 +108,11 @@ def _write_archive(obj: object, file: BinaryIO, folder: str, pickle_module: Any,
     checkpointer(text, protocol, storages, pickle_module).dump(obj)
     archive = ArchiveWriter(file.write, folder)
     checksum = 0
-    records: list[tuple[str, Any]] = [("data.pkl", text.getbuffer()), (".format_version", b"1"),
-                                      (".storage_alignment", str(ALIGNMENT).encode())]
+    records: list[tuple[str, Any]] = [
+        ("data.pkl", text.getbuffer()),
+        (".format_version", b"1"),
+        (".storage_alignment", str(ALIGNMENT).encode()),
+    ]
     if not no_byteorder:
         records.append(("byteorder", sys.byteorder.encode()))
     records += [(f"data/{key}", memoryview(memory)) for key, memory in storages.items()]
@@ -115,8 +125,9 @@ def _write_archive(obj: object, file: BinaryIO, folder: str, pickle_module: Any,
     archive.close()
 
 
-def _write_legacy(obj: object, file: BinaryIO, folder: str, pickle_module: Any, protocol: int,
-                  no_byteorder: bool) -> None:
+def _write_legacy(
+    obj: object, file: BinaryIO, folder: str, pickle_module: Any, protocol: int, no_byteorder: bool
+) -> None:
     from taper.checkpoint.legacy import write
 
     write(obj, file, pickle_module, protocol)
@@ -125,9 +136,15 @@ def _write_legacy(obj: object, file: BinaryIO, folder: str, pickle_module: Any, 
 # ---------------------------------------------------------------- load
 
 
-def load(f: Any, map_location: Any = None, pickle_module: Any = None, *,
-         weights_only: bool | None = None, mmap: bool | None = None,
-         **pickle_load_args: Any) -> Any:
+def load(
+    f: Any,
+    map_location: Any = None,
+    pickle_module: Any = None,
+    *,
+    weights_only: bool | None = None,
+    mmap: bool | None = None,
+    **pickle_load_args: Any,
+) -> Any:
     """Reads what `save`, taper's or PyTorch's, wrote to the path or file object `f`.
 
     By default only data are read: tensors, numbers, texts, containers, and what
@@ -145,14 +162,13 @@ def load(f: Any, map_location: Any = None, pickle_module: Any = None, *,
         return load_safetensors(f)
     weights_only = _wants_weights_only(weights_only, pickle_module)
     if weights_only and pickle_module is not None:
-        raise RuntimeError(
-            "Can not safely load weights when explicit pickle_module is specified"
-        )
+        raise RuntimeError("Can not safely load weights when explicit pickle_module is specified")
     if weights_only and pickle_load_args.keys() - {"encoding"}:
         warnings.warn("pickle_load_args only works if `weights_only=False`.", stacklevel=2)
     pickle_load_args.setdefault("encoding", "utf-8")
-    reader = Reading(place_of(map_location), None if weights_only else pickle_module or pickle,
-                      pickle_load_args)
+    reader = Reading(
+        place_of(map_location), None if weights_only else pickle_module or pickle, pickle_load_args
+    )
     if isinstance(f, (str, os.PathLike)):
         with open(f, "rb") as file:
             return reader.load(file, os.fspath(f), bool(mmap))
@@ -171,8 +187,10 @@ def _wants_weights_only(asked: bool | None, pickle_module: Any) -> bool:
     safe = is_set("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
     unsafe = is_set("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
     if safe and unsafe:
-        raise RuntimeError("Only one of `TORCH_FORCE_WEIGHTS_ONLY_LOAD` or "
-                           "`TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD` should be set, but both were set.")
+        raise RuntimeError(
+            "Only one of `TORCH_FORCE_WEIGHTS_ONLY_LOAD` or "
+            "`TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD` should be set, but both were set."
+        )
     if safe:
         return True
     if asked is None:
@@ -213,9 +231,11 @@ class Reading:
         if magic == b"PK\3\4":
             return self._load_archive(file, name, mmap)
         if mmap:
-            raise RuntimeError("mmap can only be used with files saved with "
-                               "`torch.save(_use_new_zipfile_serialization=True)`; save "
-                               f"{name} again with this option in order to use mmap.")
+            raise RuntimeError(
+                "mmap can only be used with files saved with "
+                "`torch.save(_use_new_zipfile_serialization=True)`; save "
+                f"{name} again with this option in order to use mmap."
+            )
         from taper.checkpoint.legacy import read
 
         return read(self, file, name)
@@ -273,8 +293,9 @@ class _ArchivedStorages:
         self._map = None if mapped is None else np.memmap(mapped, np.uint8, "c")
         order = archive.read("byteorder") if "byteorder" in archive else b"little"
         if order not in (b"little", b"big"):
-            raise ByteOrderError(f"Unknown endianness type: {order.decode(errors='replace')} (in "
-                                 f"{archive.name})")
+            raise ByteOrderError(
+                f"Unknown endianness type: {order.decode(errors='replace')} (in {archive.name})"
+            )
         self._swap = order.decode() != sys.byteorder
 
     def find(self, key: Any) -> Any:
@@ -293,8 +314,10 @@ class _ArchivedStorages:
             memory = placed_bytes(self._place, self._read(name, kind), place)
             self._made[name] = memory
         elif memory.size != wanted:
-            raise CheckpointError(f"record data/{name} of {self._archive.name} is used with two "
-                                  f"sizes, {memory.size} and {wanted} bytes")
+            raise CheckpointError(
+                f"record data/{name} of {self._archive.name} is used with two "
+                f"sizes, {memory.size} and {wanted} bytes"
+            )
         found = self._typed.get((name, kind.name))
         if found is None:
             found = self._typed[name, kind.name] = kind.over(memory)
@@ -345,16 +368,19 @@ def _safetensors() -> Any:
 
 def _check_safetensors_location(map_location: Any) -> None:
     if isinstance(map_location, dict) or (callable(map_location)):
-        raise RuntimeError("a safetensors file is loaded to one device: map_location must be a "
-                           "device or its name, not a dict or a function")
+        raise RuntimeError(
+            "a safetensors file is loaded to one device: map_location must be a "
+            "device or its name, not a dict or a function"
+        )
     if map_location is not None:
         from taper.devices import require_cpu
 
         require_cpu(map_location)
 
 
-def save_safetensors(tensors: dict[str, Tensor], path: str | os.PathLike[str],
-                     metadata: dict[str, str] | None = None) -> None:
+def save_safetensors(
+    tensors: dict[str, Tensor], path: str | os.PathLike[str], metadata: dict[str, str] | None = None
+) -> None:
     """Writes tensors by name to a .safetensors file, through that library.
 
     Raises: RuntimeError if the library is not installed.
@@ -383,7 +409,13 @@ def load_safetensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
 
 __all__ = [
-    "add_safe_globals", "clear_safe_globals",
-    "get_safe_globals", "load", "load_safetensors", "reduce_tensor", "safe_globals", "save",
+    "add_safe_globals",
+    "clear_safe_globals",
+    "get_safe_globals",
+    "load",
+    "load_safetensors",
+    "reduce_tensor",
+    "safe_globals",
+    "save",
     "save_safetensors",
 ]

@@ -11,12 +11,30 @@ from taper.devices import device as device_class
 from taper.devices import require_cpu
 
 __all__ = [
-    "are_deterministic_algorithms_enabled", "get_default_device", "get_deterministic_debug_mode",
-    "get_float32_matmul_precision", "get_num_interop_threads", "get_num_threads", "is_storage",
-    "is_warn_always_enabled", "set_default_device", "set_default_dtype",
-    "set_default_tensor_type", "set_deterministic_debug_mode", "set_float32_matmul_precision",
-    "set_flush_denormal", "set_num_interop_threads", "set_num_threads", "set_warn_always",
-    "use_deterministic_algorithms", "typename", "e", "inf", "nan", "pi", "newaxis",
+    "are_deterministic_algorithms_enabled",
+    "e",
+    "get_default_device",
+    "get_deterministic_debug_mode",
+    "get_float32_matmul_precision",
+    "get_num_interop_threads",
+    "get_num_threads",
+    "inf",
+    "is_storage",
+    "is_warn_always_enabled",
+    "nan",
+    "newaxis",
+    "pi",
+    "set_default_device",
+    "set_default_dtype",
+    "set_default_tensor_type",
+    "set_deterministic_debug_mode",
+    "set_float32_matmul_precision",
+    "set_flush_denormal",
+    "set_num_interop_threads",
+    "set_num_threads",
+    "set_warn_always",
+    "typename",
+    "use_deterministic_algorithms",
 ]
 
 e, inf, nan, pi = _math.e, _math.inf, _math.nan, _math.pi
@@ -167,11 +185,16 @@ def typename(obj: Any) -> str:
         return obj.type()  # type: ignore[no-any-return]
     cls = obj if isinstance(obj, type) else type(obj)
     module = cls.__module__
-    return cls.__qualname__ if module in ("builtins", "__builtin__") else \
-        f"{module}.{cls.__qualname__}"
+    return (
+        cls.__qualname__
+        if module in ("builtins", "__builtin__")
+        else f"{module}.{cls.__qualname__}"
+    )
 
 
 def compile(model: Any = None, **kwargs: Any) -> Any:
     """Raises: NotImplementedError. Run the module or function itself: taper runs it eagerly."""
-    raise NotImplementedError("torch.compile is not available in taper yet: call the module or "
-                              "function itself, it runs eagerly with the same results")
+    raise NotImplementedError(
+        "torch.compile is not available in taper yet: call the module or "
+        "function itself, it runs eagerly with the same results"
+    )

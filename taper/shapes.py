@@ -17,34 +17,38 @@ def canonical_dim(dim: Any, ndim: int, name: str | None = None) -> int:
         dim = _integer(dim, name)
     extent = ndim or 1
     if not -extent <= dim < extent:
-        text = (f"Dimension out of range (expected to be in range of [{-extent}, {extent - 1}], "
-                f"but got {dim})")
+        text = (
+            f"Dimension out of range (expected to be in range of [{-extent}, {extent - 1}], "
+            f"but got {dim})"
+        )
         raise DimError(name, text) if name else DimError(text)
     return int(dim + extent) if dim < 0 else int(dim)
 
 
 def _integer(value: Any, name: str | None) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name or 'op'}(): argument 'dim' must be int, not "
-                        f"{type(value).__name__}")
+        raise TypeError(f"{name or 'op'}(): argument 'dim' must be int, not {type(value).__name__}")
     return int(value.__index__())
 
 
-def canonical_dims(dim: Any, ndim: int, name: str | None = None,
-                   empty_is_all: bool = True) -> tuple[int, ...]:
+def canonical_dims(
+    dim: Any, ndim: int, name: str | None = None, empty_is_all: bool = True
+) -> tuple[int, ...]:
     """Dimensions as a sorted tuple; None (and an empty list, if so wanted) means all.
 
     Raises: IndexError if out of range, RuntimeError if one appears twice.
     """
-    if dim is None or (empty_is_all and not isinstance(dim, int) and hasattr(dim, "__len__")
-                       and len(dim) == 0):
+    if dim is None or (
+        empty_is_all and not isinstance(dim, int) and hasattr(dim, "__len__") and len(dim) == 0
+    ):
         return tuple(range(ndim))
     if isinstance(dim, Iterable) and not hasattr(dim, "__index__"):
         dims = [canonical_dim(d, ndim, name) for d in dim]
         if len(set(dims)) != len(dims):
             repeated = next(d for d in dims if dims.count(d) > 1)
-            raise ShapeError(name or "op", f"dim {repeated} appears multiple times in the list of "
-                             "dims")
+            raise ShapeError(
+                name or "op", f"dim {repeated} appears multiple times in the list of dims"
+            )
         return tuple(sorted(dims)) if ndim else ()
     one = canonical_dim(dim, ndim, name)
     return (one,) if ndim else ()
@@ -61,8 +65,10 @@ def sizes_of(args: tuple[Any, ...], name: str = "size") -> tuple[int, ...]:
         elif hasattr(n, "__index__") and not isinstance(n, bool):
             sizes.append(int(n.__index__()))
         else:
-            raise TypeError(f"{name}(): argument 'size' must be tuple of ints, but found element "
-                            f"of type {type(n).__name__} at pos {i}")
+            raise TypeError(
+                f"{name}(): argument 'size' must be tuple of ints, but found element "
+                f"of type {type(n).__name__} at pos {i}"
+            )
     return tuple(sizes)
 
 
@@ -98,9 +104,11 @@ def infer_size(sizes: tuple[int, ...], numel: int) -> tuple[int, ...]:
         return sizes
     if known == 0:
         if numel == 0:
-            raise ShapeError(f"cannot reshape tensor of 0 elements into shape {list(sizes)} "
-                             "because the unspecified dimension size -1 can be any value and is "
-                             "ambiguous")
+            raise ShapeError(
+                f"cannot reshape tensor of 0 elements into shape {list(sizes)} "
+                "because the unspecified dimension size -1 can be any value and is "
+                "ambiguous"
+            )
         raise ShapeError(f"shape '{list(sizes)}' is invalid for input of size {numel}")
     if numel % known:
         raise ShapeError(f"shape '{list(sizes)}' is invalid for input of size {numel}")
@@ -117,8 +125,7 @@ def broadcast_shapes(*shapes: Any) -> tuple[int, ...]:
             if n == 1:
                 continue
             if n < 0:
-                raise RuntimeError(f"Trying to create tensor with negative dimension ({n}): "
-                                   f"({n})")
+                raise RuntimeError(f"Trying to create tensor with negative dimension ({n}): ({n})")
             if result[-back] == 1:
                 result[-back] = n
             elif result[-back] != n:

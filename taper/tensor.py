@@ -211,8 +211,11 @@ class Tensor:
     def is_set_to(self, tensor: Tensor) -> bool:
         """Whether both are the same look at the same memory."""
         one, other = self._array, tensor._array
-        return (address(one) == address(other) and one.shape == other.shape
-                and one.strides == other.strides)
+        return (
+            address(one) == address(other)
+            and one.shape == other.shape
+            and one.strides == other.strides
+        )
 
     def untyped_storage(self) -> Any:
         """The storage as bytes."""
@@ -236,8 +239,9 @@ class Tensor:
     @requires_grad.setter
     def requires_grad(self, wanted: bool) -> None:
         if wanted and self._array.dtype.kind not in "fcV":
-            raise GradError("only Tensors of floating point and complex dtype can require "
-                            "gradients")
+            raise GradError(
+                "only Tensors of floating point and complex dtype can require gradients"
+            )
         if not wanted and not self.is_leaf:
             raise GradError(
                 "you can only change requires_grad flags of leaf variables. If you want to use a "
@@ -283,24 +287,35 @@ class Tensor:
             self._grad = None
             return
         if not isinstance(value, Tensor):
-            raise TypeError("assigned grad expected to be a Tensor or None but got grad of type "
-                            + type(value).__name__)
+            raise TypeError(
+                "assigned grad expected to be a Tensor or None but got grad of type "
+                + type(value).__name__
+            )
         if value is self:
             raise GradError("can't assign Variable as its own grad")
         if value._array.dtype != self._array.dtype:
-            raise GradError(f"assigned grad has data of a different type ({value.dtype!r}, the "
-                            f"tensor has {self.dtype!r})")
+            raise GradError(
+                f"assigned grad has data of a different type ({value.dtype!r}, the "
+                f"tensor has {self.dtype!r})"
+            )
         if value._array.shape != self._array.shape:
-            raise GradError(f"assigned grad has data of a different size ({list(value.shape)}, "
-                            f"the tensor has {list(self.shape)})")
+            raise GradError(
+                f"assigned grad has data of a different size ({list(value.shape)}, "
+                f"the tensor has {list(self.shape)})"
+            )
         self._grad = value
 
     @grad.deleter
     def grad(self) -> None:
         self._grad = None
 
-    def backward(self, gradient: Tensor | None = None, retain_graph: bool | None = None,
-                 create_graph: bool = False, inputs: Any = None) -> None:
+    def backward(
+        self,
+        gradient: Tensor | None = None,
+        retain_graph: bool | None = None,
+        create_graph: bool = False,
+        inputs: Any = None,
+    ) -> None:
         """Computes the gradients of this tensor and adds them to the leaves' `.grad`.
 
         Raises: RuntimeError if it has more than one element and no `gradient` is given, or if
@@ -399,8 +414,10 @@ class Tensor:
         Raises: RuntimeError if the tensor requires grad (unless `force`), TypeError for bfloat16.
         """
         if self.requires_grad and not force:
-            raise GradError("Can't call numpy() on Tensor that requires grad. Use "
-                            "tensor.detach().numpy() instead.")
+            raise GradError(
+                "Can't call numpy() on Tensor that requires grad. Use "
+                "tensor.detach().numpy() instead."
+            )
         if self.dtype is dtypes.bfloat16:
             raise TypeError("Got unsupported ScalarType BFloat16")
         storage_of(self)
@@ -415,8 +432,9 @@ class Tensor:
     def item(self) -> Any:
         """The only element, as a Python number."""
         if self._array.size != 1:
-            raise GradError(f"a Tensor with {self._array.size} elements cannot be converted to "
-                            "Scalar")
+            raise GradError(
+                f"a Tensor with {self._array.size} elements cannot be converted to Scalar"
+            )
         value = self._array.item()
         return float(value) if self._array.dtype.kind == "V" else value
 
@@ -443,8 +461,9 @@ class Tensor:
 
     def _one(self, kind: str) -> Any:
         if self._array.size != 1:
-            raise GradError(f"a Tensor with {self._array.size} elements cannot be converted to "
-                            "Scalar")
+            raise GradError(
+                f"a Tensor with {self._array.size} elements cannot be converted to Scalar"
+            )
         value = self._array.item()
         if isinstance(value, complex) and kind != "complex":
             raise RuntimeError(f"value cannot be converted to type {kind} without overflow")

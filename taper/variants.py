@@ -33,8 +33,9 @@ def with_numpy_spelling(function: Callable[..., Any]) -> Callable[..., Any]:
     def spelled(*args: Any, **kwargs: Any) -> Any:
         for theirs in kwargs:
             if theirs in _SPELLINGS and theirs not in names:
-                kwargs = {_SPELLINGS.get(k, k) if k not in names else k: v
-                          for k, v in kwargs.items()}
+                kwargs = {
+                    _SPELLINGS.get(k, k) if k not in names else k: v for k, v in kwargs.items()
+                }
                 break
         return function(*args, **kwargs)
 

@@ -22,17 +22,52 @@ DIFFERENTIABLE = [n for n in OPS if REGISTRY[n].vjp is not None]
 
 # numpy's own function for an elementwise op, an independent statement of its values.
 NUMPY = {
-    "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.true_divide,
-    "Neg": np.negative, "Pow": np.power, "FloorDivide": np.floor_divide,
-    "Remainder": np.remainder, "Fmod": np.fmod, "Exp": np.exp, "Exp2": np.exp2,
-    "Expm1": np.expm1, "Log": np.log, "Log2": np.log2, "Log10": np.log10, "Log1p": np.log1p,
-    "Sqrt": np.sqrt, "Abs": np.abs, "Sin": np.sin, "Cos": np.cos, "Tan": np.tan,
-    "Asin": np.arcsin, "Acos": np.arccos, "Atan": np.arctan, "Sinh": np.sinh, "Cosh": np.cosh,
-    "Tanh": np.tanh, "Asinh": np.arcsinh, "Acosh": np.arccosh, "Atanh": np.arctanh,
-    "Floor": np.floor, "Ceil": np.ceil, "Trunc": np.trunc, "Sign": np.sign,
-    "Maximum": np.maximum, "Minimum": np.minimum, "Atan2": np.arctan2, "Hypot": np.hypot,
-    "Eq": np.equal, "Ne": np.not_equal, "Lt": np.less, "Le": np.less_equal, "Gt": np.greater,
-    "Ge": np.greater_equal, "Square": np.square, "Reciprocal": np.reciprocal,
+    "Add": np.add,
+    "Sub": np.subtract,
+    "Mul": np.multiply,
+    "Div": np.true_divide,
+    "Neg": np.negative,
+    "Pow": np.power,
+    "FloorDivide": np.floor_divide,
+    "Remainder": np.remainder,
+    "Fmod": np.fmod,
+    "Exp": np.exp,
+    "Exp2": np.exp2,
+    "Expm1": np.expm1,
+    "Log": np.log,
+    "Log2": np.log2,
+    "Log10": np.log10,
+    "Log1p": np.log1p,
+    "Sqrt": np.sqrt,
+    "Abs": np.abs,
+    "Sin": np.sin,
+    "Cos": np.cos,
+    "Tan": np.tan,
+    "Asin": np.arcsin,
+    "Acos": np.arccos,
+    "Atan": np.arctan,
+    "Sinh": np.sinh,
+    "Cosh": np.cosh,
+    "Tanh": np.tanh,
+    "Asinh": np.arcsinh,
+    "Acosh": np.arccosh,
+    "Atanh": np.arctanh,
+    "Floor": np.floor,
+    "Ceil": np.ceil,
+    "Trunc": np.trunc,
+    "Sign": np.sign,
+    "Maximum": np.maximum,
+    "Minimum": np.minimum,
+    "Atan2": np.arctan2,
+    "Hypot": np.hypot,
+    "Eq": np.equal,
+    "Ne": np.not_equal,
+    "Lt": np.less,
+    "Le": np.less_equal,
+    "Gt": np.greater,
+    "Ge": np.greater_equal,
+    "Square": np.square,
+    "Reciprocal": np.reciprocal,
 }
 
 
@@ -73,8 +108,9 @@ def with_clones(name: str, attrs: dict):
     """The op as a function whose results are plain tensors, as gradcheck wants them."""
 
     def function(*inputs):
-        made = tuple(r.clone() for r in run(name, list(inputs), attrs)
-                     if r._array.dtype.kind in "fc")
+        made = tuple(
+            r.clone() for r in run(name, list(inputs), attrs) if r._array.dtype.kind in "fc"
+        )
         return made[0] if len(made) == 1 else made
 
     return function

@@ -21,8 +21,20 @@ LAYERS = [
     {"tensor", "storage_view", "return_types"},
     {"autograd", "dispatch"},
     {"ops", "typed", "random", "settings", "printing"},
-    {"nn", "optim", "data", "utils", "checkpoint", "serialization", "vision", "linalg", "fft",
-     "special", "signal", "testing"},
+    {
+        "nn",
+        "optim",
+        "data",
+        "utils",
+        "checkpoint",
+        "serialization",
+        "vision",
+        "linalg",
+        "fft",
+        "special",
+        "signal",
+        "testing",
+    },
     {"studies", "cli", "script", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -14,14 +14,31 @@ from taper.autograd.grad_mode import (
 )
 
 __all__ = [
-    "Function", "Variable", "backward", "detect_anomaly", "enable_grad", "functional", "grad",
-    "gradcheck", "gradgradcheck", "graph", "inference_mode", "is_grad_enabled", "no_grad",
-    "set_detect_anomaly", "set_grad_enabled",
+    "Function",
+    "Variable",
+    "backward",
+    "detect_anomaly",
+    "enable_grad",
+    "functional",
+    "grad",
+    "gradcheck",
+    "gradgradcheck",
+    "graph",
+    "inference_mode",
+    "is_grad_enabled",
+    "no_grad",
+    "set_detect_anomaly",
+    "set_grad_enabled",
 ]
 
 _LATER = {
-    "backward": "engine", "grad": "engine", "Function": "function", "NestedIOFunction": "function",
-    "gradcheck": "gradcheck", "gradgradcheck": "gradcheck", "GradcheckError": "gradcheck",
+    "backward": "engine",
+    "grad": "engine",
+    "Function": "function",
+    "NestedIOFunction": "function",
+    "gradcheck": "gradcheck",
+    "gradgradcheck": "gradcheck",
+    "GradcheckError": "gradcheck",
     "Variable": "variable",
 }
 _MODULES = ("engine", "function", "functional", "graph", "variable", "profiler", "forward_ad")

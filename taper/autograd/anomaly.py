@@ -30,16 +30,24 @@ def run_watched(lane: Any, node: Any, grads: list[Any], needs: tuple[bool, ...])
             array = lane.outward(grad)._array
             if array.dtype.kind in "fc" and np.isnan(array).any():
                 _tell(node)
-                raise RuntimeError(f"Function '{node.name()}' returned nan values in its {i}th "
-                                   "output.")
+                raise RuntimeError(
+                    f"Function '{node.name()}' returned nan values in its {i}th output."
+                )
     return results
 
 
 def _tell(node: Any) -> None:
-    trace = node.trace or "No forward pass information available. Enable detect anomaly during " \
+    trace = (
+        node.trace
+        or "No forward pass information available. Enable detect anomaly during "
         "forward pass for more information."
-    warnings.warn(f"Error detected in {node.name()}. Traceback of forward call that caused the "
-                  f"error:\n{trace}", UserWarning, stacklevel=5)
+    )
+    warnings.warn(
+        f"Error detected in {node.name()}. Traceback of forward call that caused the "
+        f"error:\n{trace}",
+        UserWarning,
+        stacklevel=5,
+    )
 
 
 class set_detect_anomaly:
@@ -61,8 +69,11 @@ class detect_anomaly:
 
     def __init__(self, check_nan: bool = True) -> None:
         self.check_nan = check_nan
-        warnings.warn("Anomaly Detection has been enabled. This mode will increase the runtime and "
-                      "should only be enabled for debugging.", stacklevel=2)
+        warnings.warn(
+            "Anomaly Detection has been enabled. This mode will increase the runtime and "
+            "should only be enabled for debugging.",
+            stacklevel=2,
+        )
 
     def __enter__(self) -> None:
         self.prev = is_anomaly_enabled(), is_anomaly_check_nan_enabled()

@@ -129,8 +129,7 @@ class TensorLane:
         again._output_nr = number
         return again
 
-    def fit(self, grads: tuple[Any, ...], needs: tuple[bool, ...], shapes: Any,
-            dtypes: Any) -> Any:
+    def fit(self, grads: tuple[Any, ...], needs: tuple[bool, ...], shapes: Any, dtypes: Any) -> Any:
         fitted: list[Any] = []
         for i, grad in enumerate(grads):
             if grad is None or not needs[i]:
@@ -305,8 +304,14 @@ def _checked(changed: Any, grad: Any, lane: Any) -> Tensor:
     return changed
 
 
-def _finish_leaves(lane: Any, leaves: dict[int, list[Any]], wanted: dict[Any, int],
-                   caught: dict[Any, Any], accumulate: bool, create_graph: bool) -> None:
+def _finish_leaves(
+    lane: Any,
+    leaves: dict[int, list[Any]],
+    wanted: dict[Any, int],
+    caught: dict[Any, Any],
+    accumulate: bool,
+    create_graph: bool,
+) -> None:
     for key in list(leaves):
         leaf, grad = leaves.pop(key)
         hooks = leaf._hooks
@@ -389,13 +394,15 @@ def _first_grads(tensors: Sequence[Tensor], grads: Sequence[Any], graph: bool) -
             if tensor._array.size != 1:
                 raise GradError("grad can be implicitly created only for scalar outputs")
             if tensor._array.dtype.kind == "c":
-                raise GradError("grad can be computed only for real scalar outputs but got "
-                                f"{tensor.dtype!r}")
+                raise GradError(
+                    f"grad can be computed only for real scalar outputs but got {tensor.dtype!r}"
+                )
             made.append(wrap(np.ones(tensor._array.shape, tensor._array.dtype)))
             continue
         if not isinstance(grad, Tensor):
-            raise TypeError("gradients can be either Tensors or None, but got "
-                            + type(grad).__name__)
+            raise TypeError(
+                "gradients can be either Tensors or None, but got " + type(grad).__name__
+            )
         if grad._array.shape != tensor._array.shape:
             raise GradError(
                 f"Mismatch in shape: grad_output[{len(made)}] has a shape of {grad.shape} and "
@@ -431,8 +438,11 @@ def backward(
         element and no gradient is given for it.
     """
     if grad_variables is not None:
-        warnings.warn("`grad_variables` is deprecated. Use `grad_tensors` instead.",
-                      FutureWarning, stacklevel=2)
+        warnings.warn(
+            "`grad_variables` is deprecated. Use `grad_tensors` instead.",
+            FutureWarning,
+            stacklevel=2,
+        )
         grad_tensors = grad_variables
     roots = _listed(tensors)
     grads = [None] * len(roots) if grad_tensors is None else _listed(grad_tensors)
@@ -447,8 +457,14 @@ def backward(
     if inputs is None:
         run_backward(roots, first, retain_graph=retain, create_graph=create_graph)
         return
-    found = run_backward(roots, first, retain_graph=retain, create_graph=create_graph,
-                         targets=targets, accumulate=False)
+    found = run_backward(
+        roots,
+        first,
+        retain_graph=retain,
+        create_graph=create_graph,
+        targets=targets,
+        accumulate=False,
+    )
     for target, grad in zip(targets, found, strict=True):
         if grad is not None:
             _accumulate(target, grad if create_graph else grad._array.copy(), create_graph)
@@ -468,11 +484,16 @@ def grad(
     if is_grads_batched:
         from taper.errors import MissingFeature
 
-        raise MissingFeature("autograd.grad", "is_grads_batched needs vmap, which is not available "
-                             "yet; call grad once for each vector")
+        raise MissingFeature(
+            "autograd.grad",
+            "is_grads_batched needs vmap, which is not available "
+            "yet; call grad once for each vector",
+        )
     if allow_unused is False and materialize_grads:
-        raise ValueError("Expected allow_unused to be True or not passed when "
-                         "materialize_grads=True, but got: allow_unused=False.")
+        raise ValueError(
+            "Expected allow_unused to be True or not passed when "
+            "materialize_grads=True, but got: allow_unused=False."
+        )
     roots, targets = _listed(outputs), _listed(inputs)
     if not targets:
         raise ValueError("grad requires non-empty inputs.")
@@ -482,8 +503,14 @@ def grad(
         if not target._requires_grad:
             raise GradError("One of the differentiated Tensors does not require grad")
     retain = create_graph if retain_graph is None else retain_graph
-    found = run_backward(roots, first, retain_graph=retain, create_graph=create_graph,
-                         targets=targets, accumulate=False)
+    found = run_backward(
+        roots,
+        first,
+        retain_graph=retain,
+        create_graph=create_graph,
+        targets=targets,
+        accumulate=False,
+    )
     for i, result in enumerate(found):
         if result is not None:
             continue

@@ -29,8 +29,10 @@ class FunctionCtx:
         """Keeps inputs and outputs for backward, guarded against in-place updates."""
         for t in tensors:
             if t is not None and not isinstance(t, Tensor):
-                raise TypeError("save_for_backward can only save variables, but argument is of "
-                                f"type {type(t).__name__}")
+                raise TypeError(
+                    "save_for_backward can only save variables, but argument is of "
+                    f"type {type(t).__name__}"
+                )
         self._to_save = tensors
 
     save_for_forward = save_for_backward
@@ -114,17 +116,21 @@ class FunctionNode(Node):
         if len(results) > wanted and all(r is None for r in results[wanted:]):
             results = results[:wanted]
         if len(results) != wanted:
-            raise GradError(f"function {self.name()} returned an incorrect number of gradients "
-                            f"(expected {wanted}, got {len(results)})")
+            raise GradError(
+                f"function {self.name()} returned an incorrect number of gradients "
+                f"(expected {wanted}, got {len(results)})"
+            )
         inward = []
         for i, (result, needed) in enumerate(zip(results, needs, strict=True)):
             if result is None or not needed:
                 inward.append(None)
                 continue
             if not isinstance(result, Tensor):
-                raise TypeError(f"function {self.name()} returned a gradient of type "
-                                f"{type(result).__name__} at position {i}; expected a Tensor or "
-                                "None")
+                raise TypeError(
+                    f"function {self.name()} returned a gradient of type "
+                    f"{type(result).__name__} at position {i}; expected a Tensor or "
+                    "None"
+                )
             inward.append(lane.inward(_fitted(self, i, result)))
         return inward
 
@@ -134,11 +140,13 @@ def _fitted(node: FunctionNode, i: int, grad: Tensor) -> Tensor:
     shape, dtype = node.ctx._input_metas[i]
     if grad._array.shape != shape:
         extra = grad._array.ndim - len(shape)
-        own = grad._array.shape[max(extra, 0):]
+        own = grad._array.shape[max(extra, 0) :]
         if extra < 0 or any(n not in (1, o) for n, o in zip(shape, own, strict=True)):
-            raise GradError(f"Function {node.name()} returned an invalid gradient at index {i} - "
-                            f"got {list(grad._array.shape)} but expected shape compatible with "
-                            f"{list(shape)}")
+            raise GradError(
+                f"Function {node.name()} returned an invalid gradient at index {i} - "
+                f"got {list(grad._array.shape)} but expected shape compatible with "
+                f"{list(shape)}"
+            )
         from taper.ops.tensor_math import math
 
         grad = math.sum_to(grad, shape)
@@ -161,8 +169,9 @@ class Function(FunctionCtx):
     @staticmethod
     def forward(*args: Any, **kwargs: Any) -> Any:
         """Computes the outputs; to be overridden."""
-        raise NotImplementedError("You must implement the forward function for custom "
-                                  "autograd.Function.")
+        raise NotImplementedError(
+            "You must implement the forward function for custom autograd.Function."
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> Any:
@@ -172,26 +181,33 @@ class Function(FunctionCtx):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> Any:
         """Gradients of the inputs from those of the outputs; to be overridden."""
-        raise NotImplementedError("You must implement either the backward or vjp method for your "
-                                  "custom autograd.Function to use it with backward mode AD.")
+        raise NotImplementedError(
+            "You must implement either the backward or vjp method for your "
+            "custom autograd.Function to use it with backward mode AD."
+        )
 
     @staticmethod
     def vjp(ctx: Any, *grad_outputs: Any) -> Any:
         """Another name for backward."""
-        raise NotImplementedError("You must implement either the backward or vjp method for your "
-                                  "custom autograd.Function to use it with backward mode AD.")
+        raise NotImplementedError(
+            "You must implement either the backward or vjp method for your "
+            "custom autograd.Function to use it with backward mode AD."
+        )
 
     @staticmethod
     def jvp(ctx: Any, *grad_inputs: Any) -> Any:
         """Forward mode, which taper does not have."""
-        raise MissingFeature("Function.jvp", "forward-mode differentiation is not available; use "
-                             "backward()")
+        raise MissingFeature(
+            "Function.jvp", "forward-mode differentiation is not available; use backward()"
+        )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        raise RuntimeError("Legacy autograd function with non-static forward method is deprecated. "
-                           "Please use new-style autograd function with static forward method. "
-                           "(Example: "
-                           "https://pytorch.org/docs/stable/autograd.html#torch.autograd.Function)")
+        raise RuntimeError(
+            "Legacy autograd function with non-static forward method is deprecated. "
+            "Please use new-style autograd function with static forward method. "
+            "(Example: "
+            "https://pytorch.org/docs/stable/autograd.html#torch.autograd.Function)"
+        )
 
     @classmethod
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
@@ -217,8 +233,9 @@ class Function(FunctionCtx):
         return made if isinstance(result, tuple) else made[0]
 
 
-def _wrap_outputs(cls: Any, ctx: Any, args: Any, needs: Any, outputs: Any,
-                  taped: bool) -> tuple[Any, ...]:
+def _wrap_outputs(
+    cls: Any, ctx: Any, args: Any, needs: Any, outputs: Any, taped: bool
+) -> tuple[Any, ...]:
     node = None
     if taped:
         edges = tuple(_edge(a) if needed else None for a, needed in zip(args, needs, strict=True))
@@ -306,8 +323,9 @@ class _Blocked(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        raise GradError("trying to differentiate twice a function that was marked with "
-                        "@once_differentiable")
+        raise GradError(
+            "trying to differentiate twice a function that was marked with @once_differentiable"
+        )
 
 
 NestedIOFunction = Function

@@ -29,12 +29,12 @@ def _flat(inputs: Any) -> list[Any]:
 
 
 def _outputs(result: Any) -> list[Tensor]:
-    return [x for x in _flat(result)
-            if isinstance(x, Tensor) and x._array.dtype.kind in "fcV"]
+    return [x for x in _flat(result) if isinstance(x, Tensor) and x._array.dtype.kind in "fcV"]
 
 
-def _numerical(function: Callable[..., Any], inputs: Any, target: Tensor, eps: float,
-               count: int) -> list[np.ndarray]:
+def _numerical(
+    function: Callable[..., Any], inputs: Any, target: Tensor, eps: float, count: int
+) -> list[np.ndarray]:
     """Jacobian of each output with respect to `target`, by central differences.
 
     Shape: (elements of the target, elements of the output). For complex numbers the derivative is
@@ -47,11 +47,15 @@ def _numerical(function: Callable[..., Any], inputs: Any, target: Tensor, eps: f
     def difference(index: Any, step: Any) -> list[np.ndarray]:
         kept = array[index].copy()
         array[index] = kept + step
-        above = [o._array.astype(np.complex128 if o._array.dtype.kind == "c" else np.float64)
-                 for o in _outputs(function(*inputs))]
+        above = [
+            o._array.astype(np.complex128 if o._array.dtype.kind == "c" else np.float64)
+            for o in _outputs(function(*inputs))
+        ]
         array[index] = kept - step
-        below = [o._array.astype(a.dtype) for o, a in
-                 zip(_outputs(function(*inputs)), above, strict=True)]
+        below = [
+            o._array.astype(a.dtype)
+            for o, a in zip(_outputs(function(*inputs)), above, strict=True)
+        ]
         array[index] = kept
         return [(a - b).reshape(-1) / (2 * eps) for a, b in zip(above, below, strict=True)]
 
@@ -63,18 +67,32 @@ def _numerical(function: Callable[..., Any], inputs: Any, target: Tensor, eps: f
     return [np.array(c) for c in columns]
 
 
-def _first(results: Any, inputs: list[Tensor], cotangent: Tensor, output: Tensor,
-           graph: bool) -> list[Any]:
-    return list(grad(output, inputs, cotangent, retain_graph=True, create_graph=graph,
-                     allow_unused=True))
+def _first(
+    results: Any, inputs: list[Tensor], cotangent: Tensor, output: Tensor, graph: bool
+) -> list[Any]:
+    return list(
+        grad(output, inputs, cotangent, retain_graph=True, create_graph=graph, allow_unused=True)
+    )
 
 
-def gradcheck(func: Callable[..., Any], inputs: Any, *, eps: float = 1e-6, atol: float = 1e-5,
-              rtol: float = 1e-3, raise_exception: bool = True, nondet_tol: float = 0.0,
-              check_undefined_grad: bool = True, check_grad_dtypes: bool = False,
-              check_batched_grad: bool = False, check_batched_forward_grad: bool = False,
-              check_forward_ad: bool = False, check_backward_ad: bool = True,
-              fast_mode: bool = False, masked: bool | None = None) -> bool:
+def gradcheck(
+    func: Callable[..., Any],
+    inputs: Any,
+    *,
+    eps: float = 1e-6,
+    atol: float = 1e-5,
+    rtol: float = 1e-3,
+    raise_exception: bool = True,
+    nondet_tol: float = 0.0,
+    check_undefined_grad: bool = True,
+    check_grad_dtypes: bool = False,
+    check_batched_grad: bool = False,
+    check_batched_forward_grad: bool = False,
+    check_forward_ad: bool = False,
+    check_backward_ad: bool = True,
+    fast_mode: bool = False,
+    masked: bool | None = None,
+) -> bool:
     """Whether the derivatives of `func` agree with central differences at `inputs`.
 
     Inputs that require grad should be float64 (or complex128). `fast_mode` is accepted; all
@@ -91,22 +109,30 @@ def gradcheck(func: Callable[..., Any], inputs: Any, *, eps: float = 1e-6, atol:
     return True
 
 
-def _check(func: Any, args: Any, eps: float, atol: float, rtol: float, nondet: float,
-           undefined: bool) -> None:
+def _check(
+    func: Any, args: Any, eps: float, atol: float, rtol: float, nondet: float, undefined: bool
+) -> None:
     targets = _tensors(args)
     if not targets:
-        raise ValueError("gradcheck expects at least one input tensor to require gradient, but "
-                         "none of the them have requires_grad=True.")
+        raise ValueError(
+            "gradcheck expects at least one input tensor to require gradient, but "
+            "none of the them have requires_grad=True."
+        )
     for i, t in enumerate(targets):
         if t._array.dtype.itemsize < (16 if t._array.dtype.kind == "c" else 8):
-            warnings.warn(f"Input #{i} requires gradient and is not a double precision floating "
-                          "point or complex. This check will likely fail if all the inputs are "
-                          "not of double precision floating point or complex. ", stacklevel=4)
+            warnings.warn(
+                f"Input #{i} requires gradient and is not a double precision floating "
+                "point or complex. This check will likely fail if all the inputs are "
+                "not of double precision floating point or complex. ",
+                stacklevel=4,
+            )
         if 0 in t._array.strides and t._array.size > 1:
-            raise RuntimeError(f"The {i}th input has a dimension with stride 0. gradcheck only "
-                               "supports inputs that are non-overlapping to be able to compute the "
-                               "numerical gradients correctly. You should call .contiguous on the "
-                               "input before passing it to gradcheck.")
+            raise RuntimeError(
+                f"The {i}th input has a dimension with stride 0. gradcheck only "
+                "supports inputs that are non-overlapping to be able to compute the "
+                "numerical gradients correctly. You should call .contiguous on the "
+                "input before passing it to gradcheck."
+            )
     results = _outputs(func(*args))
     differentiable = [r for r in results if r.requires_grad]
     if not differentiable:
@@ -125,15 +151,18 @@ def _check(func: Any, args: Any, eps: float, atol: float, rtol: float, nondet: f
             analytic = _analytic(output, t)
             again = _analytic(_outputs(func(*args))[place], t)
             if np.abs(analytic - again).max(initial=0) > nondet:
-                raise GradcheckError("Backward is not reentrant, i.e., running backward with same "
-                                     "input and grad_output multiple times gives different values, "
-                                     "although analytical gradient matches numerical gradient."
-                                     f"The tolerance for nondeterminism was {nondet}.")
+                raise GradcheckError(
+                    "Backward is not reentrant, i.e., running backward with same "
+                    "input and grad_output multiple times gives different values, "
+                    "although analytical gradient matches numerical gradient."
+                    f"The tolerance for nondeterminism was {nondet}."
+                )
             expected = _expected(numeric[place], t, output)
             if not np.allclose(analytic, expected, rtol=rtol, atol=atol, equal_nan=True):
                 raise GradcheckError(
                     f"Jacobian mismatch for output {place} with respect to input {number},\n"
-                    f"numerical:{expected}\nanalytical:{analytic}\n")
+                    f"numerical:{expected}\nanalytical:{analytic}\n"
+                )
 
 
 def _analytic(output: Tensor, target: Tensor) -> np.ndarray:
@@ -145,8 +174,11 @@ def _analytic(output: Tensor, target: Tensor) -> np.ndarray:
             seed = np.zeros(output._array.shape, output._array.dtype)
             seed[index] = unit
             (found,) = grad(output, target, wrap(seed), retain_graph=True, allow_unused=True)
-            rows.append(np.zeros(target._array.size, target._array.dtype) if found is None
-                        else found._array.reshape(-1))
+            rows.append(
+                np.zeros(target._array.size, target._array.dtype)
+                if found is None
+                else found._array.reshape(-1)
+            )
     made = np.array(rows)
     return made.reshape(len(rows), target._array.size).T
 
@@ -167,13 +199,25 @@ def _expected(numeric: np.ndarray, target: Tensor, output: Tensor) -> np.ndarray
     return numeric
 
 
-def gradgradcheck(func: Callable[..., Any], inputs: Any, grad_outputs: Any = None, *,
-                  eps: float = 1e-6, atol: float = 1e-5, rtol: float = 1e-3,
-                  gen_non_contig_grad_outputs: bool = False, raise_exception: bool = True,
-                  nondet_tol: float = 0.0, check_undefined_grad: bool = True,
-                  check_grad_dtypes: bool = False, check_batched_grad: bool = False,
-                  check_fwd_over_rev: bool = False, check_rev_over_rev: bool = True,
-                  fast_mode: bool = False, masked: bool = False) -> bool:
+def gradgradcheck(
+    func: Callable[..., Any],
+    inputs: Any,
+    grad_outputs: Any = None,
+    *,
+    eps: float = 1e-6,
+    atol: float = 1e-5,
+    rtol: float = 1e-3,
+    gen_non_contig_grad_outputs: bool = False,
+    raise_exception: bool = True,
+    nondet_tol: float = 0.0,
+    check_undefined_grad: bool = True,
+    check_grad_dtypes: bool = False,
+    check_batched_grad: bool = False,
+    check_fwd_over_rev: bool = False,
+    check_rev_over_rev: bool = True,
+    fast_mode: bool = False,
+    masked: bool = False,
+) -> bool:
     """gradcheck of the derivative of `func`: with respect to the inputs and the cotangents."""
     args = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
     outputs = [o for o in _outputs(func(*args)) if o.requires_grad]
@@ -194,10 +238,18 @@ def gradgradcheck(func: Callable[..., Any], inputs: Any, grad_outputs: Any = Non
         inner = both[:count]
         with enable_grad():  # the differences are taken without recording
             roots = [o for o in _outputs(func(*inner)) if o.requires_grad]
-            found = grad(roots, _tensors(inner), list(both[count:]), create_graph=True,
-                         allow_unused=True)
+            found = grad(
+                roots, _tensors(inner), list(both[count:]), create_graph=True, allow_unused=True
+            )
         return tuple(g for g in found if g is not None)
 
     assert targets
-    return gradcheck(derivative, (*args, *seeds), eps=eps, atol=atol, rtol=rtol,
-                     raise_exception=raise_exception, nondet_tol=nondet_tol)
+    return gradcheck(
+        derivative,
+        (*args, *seeds),
+        eps=eps,
+        atol=atol,
+        rtol=rtol,
+        raise_exception=raise_exception,
+        nondet_tol=nondet_tol,
+    )

@@ -7,8 +7,16 @@ from typing import Any, NamedTuple
 from taper.autograd.node import AccumulateGrad, Node
 from taper.tensor import Tensor
 
-__all__ = ["GradientEdge", "Node", "allow_mutation_on_saved_tensors", "disable_saved_tensors_hooks",
-           "get_gradient_edge", "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks"]
+__all__ = [
+    "GradientEdge",
+    "Node",
+    "allow_mutation_on_saved_tensors",
+    "disable_saved_tensors_hooks",
+    "get_gradient_edge",
+    "register_multi_grad_hook",
+    "save_on_cpu",
+    "saved_tensors_hooks",
+]
 
 
 class GradientEdge(NamedTuple):
@@ -21,8 +29,10 @@ class GradientEdge(NamedTuple):
 def get_gradient_edge(tensor: Tensor) -> GradientEdge:
     """The edge at which the tensor's gradient arrives."""
     if not tensor.requires_grad:
-        raise RuntimeError("It is not possible to get the gradient edge for a Tensor that does not "
-                           "require gradients")
+        raise RuntimeError(
+            "It is not possible to get the gradient edge for a Tensor that does not "
+            "require gradients"
+        )
     function = tensor.grad_fn
     if function is None:
         return GradientEdge(AccumulateGrad.of(tensor), 0)
@@ -72,8 +82,10 @@ class saved_tensors_hooks:
         self.hooks = pack_hook, unpack_hook
 
     def __enter__(self) -> None:
-        raise NotImplementedError("saved_tensors_hooks is not available in taper yet; use "
-                                  "torch.utils.checkpoint.checkpoint to trade time for memory")
+        raise NotImplementedError(
+            "saved_tensors_hooks is not available in taper yet; use "
+            "torch.utils.checkpoint.checkpoint to trade time for memory"
+        )
 
     def __exit__(self, *error: object) -> None:
         return None
@@ -106,8 +118,10 @@ class allow_mutation_on_saved_tensors:
     """Raises: NotImplementedError on entering. Clone a tensor before writing to it instead."""
 
     def __enter__(self) -> None:
-        raise NotImplementedError("allow_mutation_on_saved_tensors is not available in taper yet; "
-                                  "clone the tensor before the in-place update")
+        raise NotImplementedError(
+            "allow_mutation_on_saved_tensors is not available in taper yet; "
+            "clone the tensor before the in-place update"
+        )
 
     def __exit__(self, *error: object) -> None:
         return None

@@ -59,8 +59,9 @@ class CopySlices(Opaque):
         made.reshape(-1)[index] = source
         return made
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, source: Any, *, index: Any,
-            needs: Any) -> Any:
+    def vjp(
+        self, m: Any, grad: Any, out: Any, input: Any, source: Any, *, index: Any, needs: Any
+    ) -> Any:
         rest = None
         if needs[0]:
             keep = np.ones(grad.shape, grad.dtype if m.on_arrays else grad.dtype.numpy)
@@ -170,8 +171,13 @@ def _take_over(target: Tensor, result: Tensor) -> None:
 def _reselect(view: Tensor, base: Tensor) -> None:
     from taper.dispatch import record
 
-    view._grad_fn = record(TakeFlat, (_alias(base) if base._grad_fn is not None else base,), [],
-                           None, {"index": positions(view, base)})
+    view._grad_fn = record(
+        TakeFlat,
+        (_alias(base) if base._grad_fn is not None else base,),
+        [],
+        None,
+        {"index": positions(view, base)},
+    )
     view._output_nr = 0
     view._requires_grad = True
 

@@ -209,12 +209,16 @@ def modified(node: Node, array: np.ndarray, number: int, now: int, then: int) ->
         f"{now}; expected version {then} instead. Hint: "
     )
     if node.trace:
-        text += ("the backtrace further above shows the operation that failed to compute its "
-                 "gradient. The variable in question was changed in there or anywhere later. "
-                 "Good luck!")
+        text += (
+            "the backtrace further above shows the operation that failed to compute its "
+            "gradient. The variable in question was changed in there or anywhere later. "
+            "Good luck!"
+        )
     else:
-        text += ("enable anomaly detection to find the operation that failed to compute its "
-                 "gradient, with torch.autograd.set_detect_anomaly(True).")
+        text += (
+            "enable anomaly detection to find the operation that failed to compute its "
+            "gradient, with torch.autograd.set_detect_anomaly(True)."
+        )
     return GradError(text)
 
 

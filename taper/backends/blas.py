@@ -5,8 +5,13 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-_NAMES = ("scipy_openblas_set_num_threads64_", "openblas_set_num_threads64_",
-          "scipy_openblas_set_num_threads", "openblas_set_num_threads", "MKL_Set_Num_Threads")
+_NAMES = (
+    "scipy_openblas_set_num_threads64_",
+    "openblas_set_num_threads64_",
+    "scipy_openblas_set_num_threads",
+    "openblas_set_num_threads",
+    "MKL_Set_Num_Threads",
+)
 
 
 def _setters() -> list[Any]:

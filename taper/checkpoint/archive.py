@@ -56,20 +56,38 @@ class ArchiveWriter:
         fixed = start + _LOCAL.size + len(encoded) + len(wide) + 4
         padding = -fixed % ALIGNMENT
         extra = wide + struct.pack("<2sH", b"FB", padding) + b"Z" * padding
-        header = _LOCAL.pack(b"PK\3\4", 0, flags, 0, 0, _DOS_DATE, 0, 0, 0, len(encoded),
-                             len(extra))
+        header = _LOCAL.pack(
+            b"PK\3\4", 0, flags, 0, 0, _DOS_DATE, 0, 0, 0, len(encoded), len(extra)
+        )
         self._put(header + encoded + extra, len(header) + len(encoded) + len(extra))
         checksum = zlib.crc32(data)
         if size:
             self._put(data, size)
             sizes = "<4sLQQ" if wide else "<4sLLL"
-            self._put(struct.pack(sizes, b"PK\7\x08", checksum, size, size),
-                      struct.calcsize(sizes))
+            self._put(struct.pack(sizes, b"PK\7\x08", checksum, size, size), struct.calcsize(sizes))
         narrow = min(size, LIMIT32)
         self._directory.append(
-            _CENTRAL.pack(b"PK\1\2", 0, 0, flags, 0, 0, _DOS_DATE, checksum, narrow, narrow,
-                          len(encoded), len(wide), 0, 0, 0, 0, min(start, LIMIT32))
-            + encoded + wide
+            _CENTRAL.pack(
+                b"PK\1\2",
+                0,
+                0,
+                flags,
+                0,
+                0,
+                _DOS_DATE,
+                checksum,
+                narrow,
+                narrow,
+                len(encoded),
+                len(wide),
+                0,
+                0,
+                0,
+                0,
+                min(start, LIMIT32),
+            )
+            + encoded
+            + wide
         )
 
     def close(self) -> None:
@@ -79,12 +97,16 @@ class ArchiveWriter:
         self._put(directory, size)
         if start >= LIMIT32 or size >= LIMIT32 or count >= 0xFFFF:
             end = self._position
-            self._write(struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, size,
-                                    start)
-                        + struct.pack("<4sLQL", b"PK\6\7", 0, end, 1))
+            self._write(
+                struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, start)
+                + struct.pack("<4sLQL", b"PK\6\7", 0, end, 1)
+            )
         few = min(count, 0xFFFF)
-        self._write(struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, few, few, min(size, LIMIT32),
-                                min(start, LIMIT32), 0))
+        self._write(
+            struct.pack(
+                "<4s4H2LH", b"PK\5\6", 0, 0, few, few, min(size, LIMIT32), min(start, LIMIT32), 0
+            )
+        )
 
 
 def _zip64_field(size: int, start: int) -> bytes:
@@ -130,11 +152,15 @@ class ArchiveReader:
         packed = sum(entry.compress_size for entry in self._records.values())
         full = sum(entry.file_size for entry in self._records.values())
         if packed > self._size:
-            raise CheckpointError(f"{_BROKEN}the records of {self.name} claim {packed} bytes, the "
-                                  f"file has {self._size}: they overlap or are cut off")
+            raise CheckpointError(
+                f"{_BROKEN}the records of {self.name} claim {packed} bytes, the "
+                f"file has {self._size}: they overlap or are cut off"
+            )
         if full > max(_INFLATION_FLOOR, _MOST_INFLATION * self._size):
-            raise CheckpointError(f"{_BROKEN}{self.name} has {self._size} bytes and would inflate "
-                                  f"to {full}; such a file is refused")
+            raise CheckpointError(
+                f"{_BROKEN}{self.name} has {self._size} bytes and would inflate "
+                f"to {full}; such a file is refused"
+            )
 
     def __contains__(self, record: object) -> bool:
         return record in self._records
@@ -168,8 +194,10 @@ class ArchiveReader:
         else:
             got = self._inflate(entry, made)
         if got != made.size:
-            raise CheckpointError(f"{_BROKEN}record {record} of {self.name} should have "
-                                  f"{made.size} bytes, {got} could be read")
+            raise CheckpointError(
+                f"{_BROKEN}record {record} of {self.name} should have "
+                f"{made.size} bytes, {got} could be read"
+            )
         # A checksum of 0 means that the writer computed none.
         if entry.CRC and zlib.crc32(made) != entry.CRC:
             raise CheckpointError(
@@ -185,25 +213,31 @@ class ArchiveReader:
             with self._zip.open(entry) as stream:
                 return read_into(stream, made)  # type: ignore[arg-type]
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-            raise CheckpointError(f"{_BROKEN}record {entry.filename} of {self.name}: "
-                                  f"{error}") from error
+            raise CheckpointError(
+                f"{_BROKEN}record {entry.filename} of {self.name}: {error}"
+            ) from error
 
     def offset(self, record: str) -> int:
         """Where a stored record's data begin in the file."""
         entry = self._entry(record)
         if entry.compress_type != 0:
-            raise CheckpointError(f"record {record} of {self.name} is compressed and cannot be "
-                                  "mapped; load without mmap=True")
+            raise CheckpointError(
+                f"record {record} of {self.name} is compressed and cannot be "
+                "mapped; load without mmap=True"
+            )
         self._file.seek(max(entry.header_offset, 0))
         header = self._file.read(_LOCAL.size)
         if entry.header_offset < 0 or len(header) < _LOCAL.size or not header.startswith(b"PK\3\4"):
-            raise CheckpointError(f"{_BROKEN}{self.name} has no record header at byte "
-                                  f"{entry.header_offset}, where {record} should be")
+            raise CheckpointError(
+                f"{_BROKEN}{self.name} has no record header at byte "
+                f"{entry.header_offset}, where {record} should be"
+            )
         name_size, extra_size = _LOCAL.unpack(header)[-2:]
         start: int = entry.header_offset + _LOCAL.size + name_size + extra_size
         if start + entry.file_size > self._size:
-            raise CheckpointError(f"{_BROKEN}record {record} of {self.name} reaches beyond the end "
-                                  "of the file")
+            raise CheckpointError(
+                f"{_BROKEN}record {record} of {self.name} reaches beyond the end of the file"
+            )
         return start
 
 

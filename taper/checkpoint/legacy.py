@@ -1,7 +1,7 @@
 """The format that PyTorch wrote before 1.6: pickles one after another, then the memory.
 
-    magic number | protocol version | system | object | keys of the storages | for each key:
-    number of elements (8 bytes) and the elements
+magic number | protocol version | system | object | keys of the storages | for each key:
+number of elements (8 bytes) and the elements
 """
 
 from __future__ import annotations
@@ -43,8 +43,11 @@ class _LegacyStorages(FiledStorages):
 
 def write(obj: object, file: BinaryIO, pickle_module: Any, protocol: int) -> None:
     """Writes `obj` in the old format."""
-    machine = {"protocol_version": VERSION, "little_endian": sys.byteorder == "little",
-               "type_sizes": {"short": 2, "int": 4, "long": 8}}
+    machine = {
+        "protocol_version": VERSION,
+        "little_endian": sys.byteorder == "little",
+        "type_sizes": {"short": 2, "int": 4, "long": 8},
+    }
     for header in (MAGIC, VERSION, machine):
         file.write(pickle.dumps(header, protocol))
     storages = _LegacyStorages()
@@ -117,15 +120,18 @@ class _Awaited:
             # Nothing is allocated that the file cannot fill.
             self._available -= size
             if self._available < 0:
-                raise TruncatedCheckpoint(f"{self._name} is too short for the storage {name} of "
-                                          f"{size} bytes")
+                raise TruncatedCheckpoint(
+                    f"{self._name} is too short for the storage {name} of {size} bytes"
+                )
             memory = placed_bytes(self._reading.place, np.empty(size, np.uint8), place)
             self.memory[name] = memory
             self._kinds[name] = kind
         memory = self.memory[name]
         if memory.size != size:
-            raise CheckpointError(f"storage {name} of {self._name} is used with two sizes, "
-                                  f"{memory.size} and {size} bytes")
+            raise CheckpointError(
+                f"storage {name} of {self._name} is used with two sizes, "
+                f"{memory.size} and {size} bytes"
+            )
         part = key[5]
         if part is not None:
             memory = self._part(memory, kind, part)
@@ -135,8 +141,11 @@ class _Awaited:
         return self._typed[identity]
 
     def _part(self, memory: np.ndarray, kind: StorageType, part: Any) -> np.ndarray:
-        if (type(part) is not tuple or len(part) != 3
-                or not all(type(n) is int and n >= 0 for n in part[1:])):
+        if (
+            type(part) is not tuple
+            or len(part) != 3
+            or not all(type(n) is int and n >= 0 for n in part[1:])
+        ):
             raise CheckpointError(f"the part {part!r} of a storage in {self._name} is damaged")
         start, size = part[1] * kind.itemsize, part[2] * kind.itemsize
         if start + size > memory.size:
@@ -149,8 +158,10 @@ class _Awaited:
         header = file.read(8)
         count = int.from_bytes(header, "little" if little else "big")
         if len(header) != 8 or count * kind.itemsize != memory.size:
-            raise CheckpointError(f"storage {key} of {self._name} should have "
-                                  f"{memory.size // kind.itemsize} elements, the file has {count}")
+            raise CheckpointError(
+                f"storage {key} of {self._name} should have "
+                f"{memory.size // kind.itemsize} elements, the file has {count}"
+            )
         if read_into(file, memory) != memory.size:
             raise TruncatedCheckpoint(f"{self._name} ends inside storage {key}")
         if little != (sys.byteorder == "little"):

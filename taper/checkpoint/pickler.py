@@ -21,8 +21,9 @@ _TORCH_NAMES: dict[Any, tuple[str, str]] = {
     function: (path.rpartition(".")[0], path.rpartition(".")[2])
     for path, function in rebuild.BUILDERS.items()
 }
-_TORCH_NAMES.update({Size: ("torch", "Size"), device: ("torch", "device"),
-                     Tensor: ("torch", "Tensor")})
+_TORCH_NAMES.update(
+    {Size: ("torch", "Size"), device: ("torch", "device"), Tensor: ("torch", "Tensor")}
+)
 
 
 def _reduced(tensor: Tensor) -> tuple[Any, ...]:
@@ -36,8 +37,13 @@ def _reduced(tensor: Tensor) -> tuple[Any, ...]:
             return rebuild.rebuild_parameter, args
         return rebuild.rebuild_parameter_with_state, (*args, state)
     storage: Any = storage_of(tensor)
-    layout_of = (tensor.storage_offset(), tuple(tensor.shape), tensor.stride(),
-                 tensor.requires_grad, hooks)
+    layout_of = (
+        tensor.storage_offset(),
+        tuple(tensor.shape),
+        tensor.stride(),
+        tensor.requires_grad,
+        hooks,
+    )
     function: Any
     if has_storage_type(tensor.dtype):
         function = rebuild.rebuild_tensor_v2

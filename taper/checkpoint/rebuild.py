@@ -27,8 +27,9 @@ def _sizes(what: str, values: Any) -> tuple[int, ...]:
     return tuple(values)
 
 
-def _looked_at(storage: Any, dtype: dtypes.dtype | None, offset: Any, size: Any,
-               stride: Any) -> Tensor:
+def _looked_at(
+    storage: Any, dtype: dtypes.dtype | None, offset: Any, size: Any, stride: Any
+) -> Tensor:
     """A tensor over part of a storage; an error if it would reach beyond it."""
     if isinstance(storage, TypedStorage):
         dtype = dtype or storage.dtype
@@ -77,8 +78,11 @@ def _resolved(tensor: Tensor, metadata: Any) -> Tensor:
     if not metadata:
         return tensor
     if not isinstance(metadata, dict) or metadata.keys() - {"conj", "neg"}:
-        raise MissingFeature("load", f"a tensor carries metadata {metadata!r}, which taper does "
-                             "not know; save a clone() of it")
+        raise MissingFeature(
+            "load",
+            f"a tensor carries metadata {metadata!r}, which taper does "
+            "not know; save a clone() of it",
+        )
     array = tensor._array
     if metadata.get("conj"):
         array = np.conjugate(array)
@@ -95,16 +99,30 @@ def rebuild_tensor(storage: Any, storage_offset: Any, size: Any, stride: Any) ->
     return _looked_at(storage, None, storage_offset, size, stride)
 
 
-def rebuild_tensor_v2(storage: Any, storage_offset: Any, size: Any, stride: Any,
-                      requires_grad: Any, backward_hooks: Any, metadata: Any = None) -> Tensor:
+def rebuild_tensor_v2(
+    storage: Any,
+    storage_offset: Any,
+    size: Any,
+    stride: Any,
+    requires_grad: Any,
+    backward_hooks: Any,
+    metadata: Any = None,
+) -> Tensor:
     """torch._utils._rebuild_tensor_v2: a tensor. Hooks are never restored."""
     made = _looked_at(storage, None, storage_offset, size, stride)
     return _require_grad(_resolved(made, metadata), requires_grad)
 
 
-def rebuild_tensor_v3(storage: Any, storage_offset: Any, size: Any, stride: Any,
-                      requires_grad: Any, backward_hooks: Any, dtype: Any,
-                      metadata: Any = None) -> Tensor:
+def rebuild_tensor_v3(
+    storage: Any,
+    storage_offset: Any,
+    size: Any,
+    stride: Any,
+    requires_grad: Any,
+    backward_hooks: Any,
+    dtype: Any,
+    metadata: Any = None,
+) -> Tensor:
     """torch._utils._rebuild_tensor_v3: a tensor of a dtype that has no storage class."""
     made = _looked_at(storage, dtype, storage_offset, size, stride)
     return _require_grad(_resolved(made, metadata), requires_grad)
@@ -119,8 +137,9 @@ def rebuild_parameter(data: Any, requires_grad: Any, backward_hooks: Any) -> Ten
     return Parameter(data, bool(requires_grad))
 
 
-def rebuild_parameter_with_state(data: Any, requires_grad: Any, backward_hooks: Any,
-                                 state: Any) -> Tensor:
+def rebuild_parameter_with_state(
+    data: Any, requires_grad: Any, backward_hooks: Any, state: Any
+) -> Tensor:
     """torch._utils._rebuild_parameter_with_state: a parameter with attributes of the user's."""
     return give_state(rebuild_parameter(data, requires_grad, backward_hooks), state)
 
@@ -152,8 +171,13 @@ def missing_meta(*args: Any) -> Tensor:
     raise MissingFeature("load", "the file holds a tensor on the 'meta' device, which has no data")
 
 
-TENSOR_BUILDERS = (rebuild_tensor, rebuild_tensor_v2, rebuild_tensor_v3, rebuild_parameter,
-                   rebuild_parameter_with_state)
+TENSOR_BUILDERS = (
+    rebuild_tensor,
+    rebuild_tensor_v2,
+    rebuild_tensor_v3,
+    rebuild_parameter,
+    rebuild_parameter_with_state,
+)
 
 # PyTorch's names of the functions here.
 BUILDERS = {
@@ -186,8 +210,12 @@ BUILDERS["torch.serialization._get_layout"] = get_layout  # type: ignore[assignm
 
 def _is_own_field(key: Any) -> bool:
     """Whether an attribute belongs to taper and not to the user."""
-    return (type(key) is not str or hasattr(Tensor, key) or key in Tensor.__annotations__
-            or key in ("_post_accumulate", "__dict__", "__class__"))
+    return (
+        type(key) is not str
+        or hasattr(Tensor, key)
+        or key in Tensor.__annotations__
+        or key in ("_post_accumulate", "__dict__", "__class__")
+    )
 
 
 def user_state(tensor: Tensor) -> dict[str, Any] | None:
@@ -211,8 +239,13 @@ def give_state(tensor: Tensor, state: Any) -> Tensor:
     return tensor
 
 
-def rebuild_plain(cls: type[Tensor] | None, array: np.ndarray, dtype: str, requires_grad: bool,
-                  state: dict[str, Any] | None) -> Tensor:
+def rebuild_plain(
+    cls: type[Tensor] | None,
+    array: np.ndarray,
+    dtype: str,
+    requires_grad: bool,
+    state: dict[str, Any] | None,
+) -> Tensor:
     """What a tensor pickled by `pickle` itself comes back as."""
     if dtype == "bfloat16" and array.dtype == np.uint16:
         array = array.view(dtypes.bfloat16.numpy)

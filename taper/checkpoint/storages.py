@@ -13,10 +13,17 @@ from taper.storage import Storage, address, memory_of
 from taper.storage_view import TypedStorage, UntypedStorage
 
 _DTYPES = {
-    "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16",
-    "BFloat16Storage": "bfloat16", "LongStorage": "int64", "IntStorage": "int32",
-    "ShortStorage": "int16", "CharStorage": "int8", "ByteStorage": "uint8",
-    "BoolStorage": "bool", "ComplexFloatStorage": "complex64",
+    "DoubleStorage": "float64",
+    "FloatStorage": "float32",
+    "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16",
+    "LongStorage": "int64",
+    "IntStorage": "int32",
+    "ShortStorage": "int16",
+    "CharStorage": "int8",
+    "ByteStorage": "uint8",
+    "BoolStorage": "bool",
+    "ComplexFloatStorage": "complex64",
     "ComplexDoubleStorage": "complex128",
 }
 
@@ -68,8 +75,9 @@ def storage_key(key: Any, length: int) -> tuple[StorageType, str, str, int]:
     if type(key) is not tuple:
         raise CheckpointPickleError(f"persistent_load id must be tuple or int, but got {type(key)}")
     if not key or text(key[0]) != "storage":
-        raise CheckpointPickleError("Only persistent_load of storage is allowed, but got "
-                                    f"{key[0] if key else key!r}")
+        raise CheckpointPickleError(
+            f"Only persistent_load of storage is allowed, but got {key[0] if key else key!r}"
+        )
     if len(key) < length:
         raise CheckpointPickleError(f"a storage's id has {len(key)} parts instead of {length}")
     kind, name, place, count = key[1], text(key[2]), text(key[3]), key[4]
@@ -94,8 +102,10 @@ def _on_cpu(storage: UntypedStorage, place: str) -> UntypedStorage:
             "False. If you are running on a CPU-only machine, please use torch.load with "
             "map_location=torch.device('cpu') to map your storages to the CPU."
         )
-    raise RuntimeError("don't know how to restore data location of torch.storage.UntypedStorage "
-                       f"(tagged with {place}); map_location='cpu' loads it to the CPU")
+    raise RuntimeError(
+        "don't know how to restore data location of torch.storage.UntypedStorage "
+        f"(tagged with {place}); map_location='cpu' loads it to the CPU"
+    )
 
 
 def place_of(map_location: Any) -> PlaceOf:
@@ -150,8 +160,10 @@ class FiledStorages:
         self._kept.append(inner)
         identity: Any = (address(memory), memory.size) if memory.size else ("empty", id(inner))
         if memory.size and self._types.setdefault(identity[0], kind) is not kind:
-            raise CheckpointError("Cannot save multiple tensors or storages that view the same "
-                                  "data as different types")
+            raise CheckpointError(
+                "Cannot save multiple tensors or storages that view the same "
+                "data as different types"
+            )
         key = self._keys.setdefault(identity, str(len(self._keys)))
         self._memory[key] = memory
         return ("storage", kind, key, "cpu", memory.size // kind.itemsize)

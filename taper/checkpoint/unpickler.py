@@ -34,13 +34,17 @@ class Vocabulary:
 
     def new(self, cls: Any, args: Any) -> Any:
         """What NEWOBJ gives."""
-        raise CheckpointPickleError(f"Can only create new object for nn.Parameter or classes "
-                                    f"allowlisted via `add_safe_globals` but got {cls}")
+        raise CheckpointPickleError(
+            f"Can only create new object for nn.Parameter or classes "
+            f"allowlisted via `add_safe_globals` but got {cls}"
+        )
 
     def build(self, instance: Any, state: Any) -> None:
         """Gives an object made by `call` or `new` its state."""
-        raise CheckpointPickleError(f"Can only build Tensor, Parameter, OrderedDict or types "
-                                    f"allowlisted via `add_safe_globals`, but got {type(instance)}")
+        raise CheckpointPickleError(
+            f"Can only build Tensor, Parameter, OrderedDict or types "
+            f"allowlisted via `add_safe_globals`, but got {type(instance)}"
+        )
 
     def persistent(self, key: Any) -> Any:
         """The object outside the pickle that is filed under `key`."""
@@ -74,8 +78,13 @@ def _opcode(code: bytes) -> Callable[[Handler], Handler]:
 class DataUnpickler:
     """Reads one pickle from `file`, which is called `name` in errors."""
 
-    def __init__(self, file: BinaryIO, vocabulary: Vocabulary, name: str = "the file",
-                 encoding: str = "utf-8") -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        vocabulary: Vocabulary,
+        name: str = "the file",
+        encoding: str = "utf-8",
+    ) -> None:
         self.file = file
         self.vocabulary = vocabulary
         self.name = name
@@ -97,8 +106,9 @@ class DataUnpickler:
             if code == b".":
                 break
             if not code:
-                raise TruncatedCheckpoint(f"{self.name} ends in the middle of a pickle (Ran out "
-                                          "of input)")
+                raise TruncatedCheckpoint(
+                    f"{self.name} ends in the middle of a pickle (Ran out of input)"
+                )
             handler = handlers.get(code[0])
             if handler is None:
                 self.fail(code[0], f"Unsupported operand {code[0]}")
@@ -108,19 +118,29 @@ class DataUnpickler:
                 raise
             except CheckpointPickleError as error:
                 self.fail(code[0], str(error), error.__cause__)
-            except (IndexError, KeyError, ValueError, TypeError, AttributeError, OverflowError,
-                    struct.error) as error:
-                self.fail(code[0], f"the pickle is damaged ({type(error).__name__}: {error})",
-                          error)
+            except (
+                IndexError,
+                KeyError,
+                ValueError,
+                TypeError,
+                AttributeError,
+                OverflowError,
+                struct.error,
+            ) as error:
+                self.fail(
+                    code[0], f"the pickle is damaged ({type(error).__name__}: {error})", error
+                )
         if len(self.stack) != 1 or self.marked:
-            self.fail(46, "the pickle is damaged (it ends with "
-                      f"{len(self.stack)} objects instead of one)")
+            self.fail(
+                46, f"the pickle is damaged (it ends with {len(self.stack)} objects instead of one)"
+            )
         return self.stack.pop()
 
     def fail(self, code: int, text: str, cause: BaseException | None = None) -> NoReturn:
         """Raises the error with the place in the file."""
-        raise CheckpointPickleError(f"{text} (in {self.name}, opcode {bytes([code])!r} before byte "
-                                    f"{self.file.tell()})") from cause
+        raise CheckpointPickleError(
+            f"{text} (in {self.name}, opcode {bytes([code])!r} before byte {self.file.tell()})"
+        ) from cause
 
     # ------------------------------------------------------------ reading
 
@@ -128,8 +148,10 @@ class DataUnpickler:
         """Exactly `count` bytes."""
         data = self.file.read(count) if count < 1 << 20 else self._take_much(count)
         if len(data) != count:
-            raise TruncatedCheckpoint(f"{self.name} ends in the middle of a pickle: {count} bytes "
-                                      f"wanted, {len(data)} left (Ran out of input)")
+            raise TruncatedCheckpoint(
+                f"{self.name} ends in the middle of a pickle: {count} bytes "
+                f"wanted, {len(data)} left (Ran out of input)"
+            )
         return data
 
     def _take_much(self, count: int) -> bytes:
@@ -151,8 +173,9 @@ class DataUnpickler:
         """Text up to the end of the line."""
         data = self.file.readline()
         if not data.endswith(b"\n"):
-            raise TruncatedCheckpoint(f"{self.name} ends in the middle of a pickle (Ran out of "
-                                      "input)")
+            raise TruncatedCheckpoint(
+                f"{self.name} ends in the middle of a pickle (Ran out of input)"
+            )
         return data[:-1].decode("utf-8")
 
     # ------------------------------------------------------------ the stack
@@ -217,39 +240,58 @@ def _frame(reader: DataUnpickler) -> None:
 
 # ---------------------------------------------------------------- constants
 
-for _code, _value in ((pickle.NONE, None), (pickle.NEWTRUE, True), (pickle.NEWFALSE, False),
-                      (pickle.EMPTY_TUPLE, ())):
+for _code, _value in (
+    (pickle.NONE, None),
+    (pickle.NEWTRUE, True),
+    (pickle.NEWFALSE, False),
+    (pickle.EMPTY_TUPLE, ()),
+):
     _HANDLERS[_code[0]] = lambda reader, value=_value: reader.push(value)  # type: ignore[misc]
 
-for _code, _make in ((pickle.EMPTY_LIST, list), (pickle.EMPTY_DICT, dict),
-                     (pickle.EMPTY_SET, set)):
+for _code, _make in ((pickle.EMPTY_LIST, list), (pickle.EMPTY_DICT, dict), (pickle.EMPTY_SET, set)):
     _HANDLERS[_code[0]] = lambda reader, make=_make: reader.push(make())  # type: ignore[misc]
 
-for _code, _layout in ((pickle.BININT, _I4), (pickle.BININT1, _U1), (pickle.BININT2, _U2),
-                       (pickle.BINFLOAT, _F8)):
+for _code, _layout in (
+    (pickle.BININT, _I4),
+    (pickle.BININT1, _U1),
+    (pickle.BININT2, _U2),
+    (pickle.BINFLOAT, _F8),
+):
     _HANDLERS[_code[0]] = (  # type: ignore[misc]
-        lambda reader, layout=_layout: reader.push(reader.number(layout)))
+        lambda reader, layout=_layout: reader.push(reader.number(layout))
+    )
 
 for _code, _layout in ((pickle.LONG1, _U1), (pickle.LONG4, _I4)):
     _HANDLERS[_code[0]] = (  # type: ignore[misc]
         lambda reader, layout=_layout: reader.push(
-            int.from_bytes(reader.take(reader.number(layout)), "little", signed=True)))
+            int.from_bytes(reader.take(reader.number(layout)), "little", signed=True)
+        )
+    )
 
-for _code, _layout in ((pickle.SHORT_BINUNICODE, _U1), (pickle.BINUNICODE, _U4),
-                       (pickle.BINUNICODE8, _U8)):
+for _code, _layout in (
+    (pickle.SHORT_BINUNICODE, _U1),
+    (pickle.BINUNICODE, _U4),
+    (pickle.BINUNICODE8, _U8),
+):
     _HANDLERS[_code[0]] = (  # type: ignore[misc]
         lambda reader, layout=_layout: reader.push(
-            reader.take(reader.number(layout)).decode("utf-8", "surrogatepass")))
+            reader.take(reader.number(layout)).decode("utf-8", "surrogatepass")
+        )
+    )
 
-for _code, _layout in ((pickle.SHORT_BINBYTES, _U1), (pickle.BINBYTES, _U4),
-                       (pickle.BINBYTES8, _U8)):
+for _code, _layout in (
+    (pickle.SHORT_BINBYTES, _U1),
+    (pickle.BINBYTES, _U4),
+    (pickle.BINBYTES8, _U8),
+):
     _HANDLERS[_code[0]] = (  # type: ignore[misc]
-        lambda reader, layout=_layout: reader.push(reader.take(reader.number(layout))))
+        lambda reader, layout=_layout: reader.push(reader.take(reader.number(layout)))
+    )
 
 for _code, _layout in ((pickle.SHORT_BINSTRING, _U1), (pickle.BINSTRING, _I4)):
     _HANDLERS[_code[0]] = (  # type: ignore[misc]
-        lambda reader, layout=_layout: reader.push(
-            reader.text(reader.take(reader.number(layout)))))
+        lambda reader, layout=_layout: reader.push(reader.text(reader.take(reader.number(layout))))
+    )
 
 
 @_opcode(pickle.BYTEARRAY8)
@@ -286,7 +328,8 @@ def _duplicate(reader: DataUnpickler) -> None:
 
 for _code, _layout in ((pickle.BINGET, _U1), (pickle.LONG_BINGET, _U4)):
     _HANDLERS[_code[0]] = (  # type: ignore[misc]
-        lambda reader, layout=_layout: reader.push(reader.memo[reader.number(layout)]))
+        lambda reader, layout=_layout: reader.push(reader.memo[reader.number(layout)])
+    )
 
 
 def _remember(reader: DataUnpickler, layout: struct.Struct) -> None:
@@ -295,7 +338,8 @@ def _remember(reader: DataUnpickler, layout: struct.Struct) -> None:
 
 for _code, _layout in ((pickle.BINPUT, _U1), (pickle.LONG_BINPUT, _U4)):
     _HANDLERS[_code[0]] = (  # type: ignore[misc]
-        lambda reader, layout=_layout: _remember(reader, layout))
+        lambda reader, layout=_layout: _remember(reader, layout)
+    )
 
 
 @_opcode(pickle.MEMOIZE)

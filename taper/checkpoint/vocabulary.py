@@ -54,8 +54,12 @@ class safe_globals:
         self._before = get_safe_globals()
         add_safe_globals(self._added)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         _allowed[:] = self._before
 
 
@@ -65,11 +69,15 @@ def _user_names() -> dict[str, Any]:
     for item in _allowed:
         if isinstance(item, tuple):
             if len(item) != 2:
-                raise ValueError("Expected tuple of length 2 (global, str of callable full path), "
-                                 f"but got tuple of length: {len(item)}")
+                raise ValueError(
+                    "Expected tuple of length 2 (global, str of callable full path), "
+                    f"but got tuple of length: {len(item)}"
+                )
             if type(item[1]) is not str:
-                raise TypeError("Expected second item in tuple to be str of callable full path, "
-                                f"but got: {type(item[1])}")
+                raise TypeError(
+                    "Expected second item in tuple to be str of callable full path, "
+                    f"but got: {type(item[1])}"
+                )
             found[item[1]] = item[0]
             continue
         found[f"{item.__module__}.{item.__qualname__}"] = item
@@ -110,8 +118,9 @@ def _bytearray(data: Any = b"", encoding: Any = None) -> bytearray:
 def _encode(text: Any, encoding: Any = "utf-8") -> bytes:
     # Pickle writes bytes in protocol 2 as encode(text, "latin1").
     if type(text) is not str or encoding not in ("latin1", "latin-1", "utf-8", "ascii"):
-        raise CheckpointPickleError(f"_codecs.encode of {type(text)} by {encoding!r} is not "
-                                    "allowed")
+        raise CheckpointPickleError(
+            f"_codecs.encode of {type(text)} by {encoding!r} is not allowed"
+        )
     return text.encode(encoding)
 
 
@@ -168,8 +177,9 @@ class CheckpointVocabulary(Vocabulary):
         """The object that stands for a name in the file."""
         full = f"{module}.{name}"
         if module.partition(".")[0] in _BLOCKED:
-            raise CheckpointPickleError(f"Trying to load unsupported GLOBAL {full} whose module "
-                                        f"{module} is blocked.")
+            raise CheckpointPickleError(
+                f"Trying to load unsupported GLOBAL {full} whose module {module} is blocked."
+            )
         found = _value(full)
         if found is None:
             found = self._user.get(full)
@@ -238,8 +248,9 @@ def _set_state(instance: Any, state: Any) -> None:
 # ---------------------------------------------------------------- the trusting reader
 
 
-def full_unpickler(module: Any, file: BinaryIO, find_storage: Callable[[Any], Any],
-                   options: dict[str, Any]) -> Any:
+def full_unpickler(
+    module: Any, file: BinaryIO, find_storage: Callable[[Any], Any], options: dict[str, Any]
+) -> Any:
     """An unpickler of `module` that finds taper's objects under PyTorch's names.
 
     It runs what the file names: for trusted files only.
@@ -255,8 +266,9 @@ def full_unpickler(module: Any, file: BinaryIO, find_storage: Callable[[Any], An
             try:
                 return names.own_object(module_name, name)
             except AttributeError as error:
-                raise CheckpointPickleError(f"the file needs {module_name}.{name}, which taper "
-                                            "does not have") from error
+                raise CheckpointPickleError(
+                    f"the file needs {module_name}.{name}, which taper does not have"
+                ) from error
 
         def persistent_load(self, key: Any) -> Any:
             if isinstance(key, tuple) and key and key[0] == "module":

@@ -15,12 +15,34 @@ import taper
 from taper.autograd.grad_mode import no_grad
 from taper.tensor import Tensor
 
-__all__ = ["calculate_gain", "constant_", "dirac_", "eye_", "kaiming_normal_", "kaiming_uniform_",
-           "normal_", "ones_", "orthogonal_", "sparse_", "trunc_normal_", "uniform_",
-           "xavier_normal_", "xavier_uniform_", "zeros_"]
+__all__ = [
+    "calculate_gain",
+    "constant_",
+    "dirac_",
+    "eye_",
+    "kaiming_normal_",
+    "kaiming_uniform_",
+    "normal_",
+    "ones_",
+    "orthogonal_",
+    "sparse_",
+    "trunc_normal_",
+    "uniform_",
+    "xavier_normal_",
+    "xavier_uniform_",
+    "zeros_",
+]
 
-_LINEAR = ("linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
-           "conv_transpose3d", "sigmoid")
+_LINEAR = (
+    "linear",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "sigmoid",
+)
 
 
 class _Skip:
@@ -67,8 +89,9 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 def _calculate_fan_in_and_fan_out(tensor: Tensor) -> tuple[int, int]:
     """Connections into and out of one unit of a layer with this weight."""
     if tensor.dim() < 2:
-        raise ValueError("Fan in and fan out can not be computed for tensor with fewer than 2 "
-                         "dimensions")
+        raise ValueError(
+            "Fan in and fan out can not be computed for tensor with fewer than 2 dimensions"
+        )
     field = math.prod(tensor.shape[2:])
     return tensor.shape[1] * field, tensor.shape[0] * field
 
@@ -121,11 +144,10 @@ def eye_(tensor: Tensor) -> Tensor:
     """The identity matrix, cut off where the tensor ends."""
     if tensor.dim() != 2:
         raise ValueError("Only tensors with 2 dimensions are supported")
-    constant_(tensor, 0.0)
+    if _Skip.on:
+        return tensor
     with no_grad():
-        for i in range(0 if _Skip.on else min(tensor.shape)):
-            tensor[i, i] = 1
-    return tensor
+        return tensor.copy_(taper.eye(*tensor.shape))  # type: ignore[no-any-return]
 
 
 def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
@@ -175,8 +197,13 @@ def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> floa
     return calculate_gain(nonlinearity, a) / math.sqrt(fan)
 
 
-def kaiming_uniform_(tensor: Tensor, a: float = 0, mode: str = "fan_in",
-                     nonlinearity: str = "leaky_relu", generator: Any = None) -> Tensor:
+def kaiming_uniform_(
+    tensor: Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Any = None,
+) -> Tensor:
     """Uniform numbers whose variance is gain^2 / fan.
 
     Source: He et al., Delving deep into rectifiers, 2015.
@@ -188,8 +215,13 @@ def kaiming_uniform_(tensor: Tensor, a: float = 0, mode: str = "fan_in",
     return uniform_(tensor, -bound, bound, generator)
 
 
-def kaiming_normal_(tensor: Tensor, a: float = 0, mode: str = "fan_in",
-                    nonlinearity: str = "leaky_relu", generator: Any = None) -> Tensor:
+def kaiming_normal_(
+    tensor: Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Any = None,
+) -> Tensor:
     """Normal numbers whose variance is gain^2 / fan."""
     std = _kaiming_std(tensor, a, mode, nonlinearity)
     return tensor if std is None else normal_(tensor, 0.0, std, generator)
@@ -198,16 +230,25 @@ def kaiming_normal_(tensor: Tensor, a: float = 0, mode: str = "fan_in",
 # ---------------------------------------------------------------- more involved
 
 
-def trunc_normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0,
-                  b: float = 2.0, generator: Any = None) -> Tensor:
+def trunc_normal_(
+    tensor: Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    generator: Any = None,
+) -> Tensor:
     """Numbers drawn from the normal distribution between a and b.
 
     Where [a, b] holds enough of the distribution, whole tensors of normal numbers are drawn until
     every place has had one inside; else uniform numbers are accepted by their density.
     """
     if mean < a - 2 * std or mean > b + 2 * std:
-        warnings.warn("mean is more than 2 std from [a, b] in nn.init.trunc_normal_. The "
-                      "distribution of values may be incorrect.", stacklevel=2)
+        warnings.warn(
+            "mean is more than 2 std from [a, b] in nn.init.trunc_normal_. The "
+            "distribution of values may be incorrect.",
+            stacklevel=2,
+        )
     if _Skip.on or tensor.numel() == 0:
         return tensor
     with no_grad():
@@ -221,8 +262,9 @@ def _below(x: float) -> float:
     return (1.0 + math.erf(x / math.sqrt(2.0))) / 2.0
 
 
-def _trunc_by_redrawing(tensor: Tensor, mean: float, std: float, a: float, b: float,
-                        generator: Any) -> Tensor:
+def _trunc_by_redrawing(
+    tensor: Tensor, mean: float, std: float, a: float, b: float, generator: Any
+) -> Tensor:
     tensor.normal_(mean, std, generator=generator)
     while True:
         outside = (tensor < a) | (tensor > b)
@@ -232,8 +274,9 @@ def _trunc_by_redrawing(tensor: Tensor, mean: float, std: float, a: float, b: fl
         tensor.copy_(taper.where(outside, again, tensor))
 
 
-def _trunc_by_density(tensor: Tensor, mean: float, std: float, a: float, b: float,
-                      generator: Any) -> Tensor:
+def _trunc_by_density(
+    tensor: Tensor, mean: float, std: float, a: float, b: float, generator: Any
+) -> Tensor:
     highest = -0.5 * ((max(a, min(mean, b)) - mean) / std) ** 2
 
     def log_density(x: Tensor) -> Tensor:
@@ -299,8 +342,11 @@ def _deprecated(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     old = new[:-1]
 
     def renamed(*args: Any, **kwargs: Any) -> Tensor:
-        warnings.warn(f"`nn.init.{old}` is now deprecated in favor of `nn.init.{new}`.",
-                      FutureWarning, stacklevel=2)
+        warnings.warn(
+            f"`nn.init.{old}` is now deprecated in favor of `nn.init.{new}`.",
+            FutureWarning,
+            stacklevel=2,
+        )
         return function(*args, **kwargs)
 
     renamed.__name__ = old

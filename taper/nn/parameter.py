@@ -17,8 +17,14 @@ from taper.size import Size
 from taper.storage import storage_of
 from taper.tensor import Tensor, wrap
 
-__all__ = ["Buffer", "Parameter", "UninitializedBuffer", "UninitializedParameter",
-           "UninitializedTensorMixin", "is_lazy"]
+__all__ = [
+    "Buffer",
+    "Parameter",
+    "UninitializedBuffer",
+    "UninitializedParameter",
+    "UninitializedTensorMixin",
+    "is_lazy",
+]
 
 
 class _ParameterMeta(type(Tensor)):  # type: ignore[misc]
@@ -26,7 +32,8 @@ class _ParameterMeta(type(Tensor)):  # type: ignore[misc]
 
     def __instancecheck__(cls, instance: Any) -> bool:
         return super().__instancecheck__(instance) or (
-            cls is Parameter and isinstance(instance, Tensor)
+            cls is Parameter
+            and isinstance(instance, Tensor)
             and getattr(instance, "_is_param", False)
         )
 
@@ -42,7 +49,7 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
         if data is None:
             data = wrap(np.empty(0, dtypes.get_default_dtype().numpy))
         kind = type(data)
-        if kind is Tensor or isinstance(data, Parameter) and not hasattr(data, "_is_param"):
+        if kind is Tensor or (isinstance(data, Parameter) and not hasattr(data, "_is_param")):
             made = wrap(data._array, cls)
         else:
             data.detach()  # whatever is not a tensor fails here, as in PyTorch
@@ -51,8 +58,9 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
         made._storage = storage_of(data)
         if requires_grad:
             if made._array.dtype.kind not in "fcV":
-                raise GradError("Only Tensors of floating point and complex dtype can require "
-                                "gradients")
+                raise GradError(
+                    "Only Tensors of floating point and complex dtype can require gradients"
+                )
             made._requires_grad = True
         return made
 
@@ -72,7 +80,8 @@ class _BufferMeta(type(Tensor)):  # type: ignore[misc]
 
     def __instancecheck__(cls, instance: Any) -> bool:
         return super().__instancecheck__(instance) or (
-            cls is Buffer and isinstance(instance, Tensor)
+            cls is Buffer
+            and isinstance(instance, Tensor)
             and getattr(instance, "_is_buffer", False)
         )
 
@@ -163,7 +172,9 @@ class UninitializedTensorMixin:
         """Whether the dtype is complex."""
         return self._empty().is_complex()
 
-    def materialize(self, shape: Any, device: Any = None, dtype: dtypes.dtype | None = None) -> None:
+    def materialize(
+        self, shape: Any, device: Any = None, dtype: dtypes.dtype | None = None
+    ) -> None:
         """Gives it a shape, uninitialized memory, and the class of an ordinary parameter."""
         require_cpu(device)
         sizes = (shape,) if isinstance(shape, int) else tuple(shape)
@@ -212,8 +223,12 @@ class UninitializedParameter(UninitializedTensorMixin, Parameter):  # type: igno
 
     cls_to_become = Parameter
 
-    def __new__(cls, requires_grad: bool = True, device: device_class | None = None,
-                dtype: dtypes.dtype | None = None) -> Any:
+    def __new__(
+        cls,
+        requires_grad: bool = True,
+        device: device_class | None = None,
+        dtype: dtypes.dtype | None = None,
+    ) -> Any:
         return _bare(cls, requires_grad, device, dtype)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
@@ -227,8 +242,13 @@ class UninitializedBuffer(UninitializedTensorMixin, Tensor):  # type: ignore[mis
 
     cls_to_become = Tensor
 
-    def __new__(cls, requires_grad: bool = False, device: device_class | None = None,
-                dtype: dtypes.dtype | None = None, persistent: bool = True) -> Any:
+    def __new__(
+        cls,
+        requires_grad: bool = False,
+        device: device_class | None = None,
+        dtype: dtypes.dtype | None = None,
+        persistent: bool = True,
+    ) -> Any:
         made = _bare(cls, requires_grad, device, dtype)
         made.persistent = persistent
         made._is_buffer = True

@@ -16,15 +16,16 @@ FLOATING = "fcV"  # numpy kinds of the floating and complex dtypes; V is bfloat1
 def refuse(input: Any, kinds: str, kernel: str) -> None:
     """Raises: NotImplementedError, naming PyTorch's kernel, for a dtype of one of the `kinds`."""
     if input._array.dtype.kind in kinds:
-        raise UnsupportedDtype(
-            f'"{kernel}" not implemented for \'{dtypes.cpp_name(input.dtype)}\'')
+        raise UnsupportedDtype(f"\"{kernel}\" not implemented for '{dtypes.cpp_name(input.dtype)}'")
 
 
 def require_tensor(name: str, argument: str, position: int, value: Any) -> None:
     """Raises: TypeError for anything but a tensor."""
     if not isinstance(value, Tensor):
-        raise TypeError(f"{name}(): argument '{argument}' (position {position}) must be Tensor, "
-                        f"not {type(value).__name__}")
+        raise TypeError(
+            f"{name}(): argument '{argument}' (position {position}) must be Tensor, "
+            f"not {type(value).__name__}"
+        )
 
 
 def require_tensors(name: str, input: Any, other: Any) -> None:

@@ -26,6 +26,7 @@ class Add(Elementwise):
     """input + other."""
 
     ufunc = "add"
+
     def formula(self, m: Any, input: Any, other: Any) -> Any:
         return m.add(input, other)
 
@@ -38,6 +39,7 @@ class Sub(Elementwise):
     """input - other."""
 
     ufunc = "subtract"
+
     def formula(self, m: Any, input: Any, other: Any) -> Any:
         return m.subtract(input, other)
 
@@ -56,8 +58,10 @@ class Mul(Elementwise):
         return m.multiply(input, other)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, other: Any, *, needs: Any) -> Any:
-        return (grad * conj_of(m, other) if needs[0] else None,
-                grad * conj_of(m, input) if needs[1] else None)
+        return (
+            grad * conj_of(m, other) if needs[0] else None,
+            grad * conj_of(m, input) if needs[1] else None,
+        )
 
 
 @op
@@ -73,8 +77,10 @@ class Div(Elementwise):
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, other: Any, *, needs: Any) -> Any:
         share = grad / conj_of(m, other)
-        return (share if needs[0] else None,
-                -share * conj_of(m, input / other) if needs[1] else None)
+        return (
+            share if needs[0] else None,
+            -share * conj_of(m, input / other) if needs[1] else None,
+        )
 
 
 @op
@@ -82,6 +88,7 @@ class Neg(Elementwise):
     """-input."""
 
     ufunc = "negative"
+
     def formula(self, m: Any, input: Any) -> Any:
         return m.negative(input)
 
@@ -141,16 +148,20 @@ class PowScalar(Elementwise):
 
 
 def _check_bool_arithmetic(input: Any, other: Any, op: str) -> None:
-    pair = [isinstance(x, bool) or (isinstance(x, Tensor) and x._array.dtype.kind == "b")
-            for x in (input, other)]
+    pair = [
+        isinstance(x, bool) or (isinstance(x, Tensor) and x._array.dtype.kind == "b")
+        for x in (input, other)
+    ]
     if op == "sub" and all(pair):
         raise RuntimeError(
             "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or "
-            "`logical_xor()` operator instead.")
+            "`logical_xor()` operator instead."
+        )
     if op == "sub" and any(pair):
         raise RuntimeError(
             "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying "
-            "to invert a mask, use the `~` or `logical_not()` operator instead.")
+            "to invert a mask, use the `~` or `logical_not()` operator instead."
+        )
 
 
 def _scaled(other: Any, alpha: Any, input: Any) -> Any:
@@ -159,8 +170,9 @@ def _scaled(other: Any, alpha: Any, input: Any) -> Any:
     if isinstance(alpha, bool) and not _is_bool(input, other):
         raise RuntimeError("Boolean alpha only supported for Boolean results.")
     if isinstance(alpha, float) and _integral(input) and _integral(other):
-        raise RuntimeError("For integral input tensors, argument alpha must not be a floating "
-                           "point number.")
+        raise RuntimeError(
+            "For integral input tensors, argument alpha must not be a floating point number."
+        )
     return mul(other, alpha) if isinstance(other, Tensor) else other * alpha
 
 
@@ -169,8 +181,10 @@ def _integral(x: Any) -> bool:
 
 
 def _is_bool(*values: Any) -> bool:
-    return all(isinstance(v, bool) or (isinstance(v, Tensor) and v._array.dtype.kind == "b")
-               for v in values)
+    return all(
+        isinstance(v, bool) or (isinstance(v, Tensor) and v._array.dtype.kind == "b")
+        for v in values
+    )
 
 
 @public(method=True, inplace=True, out=True)
@@ -218,8 +232,10 @@ def div(input: Tensor, other: Any, *, rounding_mode: str | None = None) -> Tenso
         return apply(FloorDivide, input, other)
     if rounding_mode == "trunc":
         return apply(TruncDivide, input, other)
-    raise RuntimeError("div expected rounding_mode to be one of None, 'trunc', or 'floor' but "
-                       f"found '{rounding_mode}'")
+    raise RuntimeError(
+        "div expected rounding_mode to be one of None, 'trunc', or 'floor' but "
+        f"found '{rounding_mode}'"
+    )
 
 
 @public(method=True, inplace=True, out=True)
@@ -322,9 +338,11 @@ def fmod(input: Tensor, other: Any) -> Tensor:
 def neg(input: Tensor) -> Tensor:
     """-input. Raises: RuntimeError for bool tensors."""
     if input._array.dtype.kind == "b":
-        raise RuntimeError("Negation, the `-` operator, on a bool tensor is not supported. If you "
-                           "are trying to invert a mask, use the `~` or `logical_not()` operator "
-                           "instead.")
+        raise RuntimeError(
+            "Negation, the `-` operator, on a bool tensor is not supported. If you "
+            "are trying to invert a mask, use the `~` or `logical_not()` operator "
+            "instead."
+        )
     return apply(Neg, input)
 
 
@@ -415,22 +433,33 @@ def _rpow(self: Tensor, other: Any) -> Any:
 def bind_operators() -> None:
     """Gives Tensor its arithmetic operators."""
     plain = {
-        "add": _fast(Add), "radd": _fast(Add), "mul": _fast(Mul), "rmul": _fast(Mul),
-        "sub": _operator(sub), "rsub": _operator(sub, swapped=True),
-        "truediv": _fast(Div), "rtruediv": _operator(div, swapped=True),
-        "floordiv": _operator(floor_divide), "rfloordiv": _operator(floor_divide, swapped=True),
-        "mod": _operator(remainder), "rmod": _operator(remainder, swapped=True),
-        "pow": _pow_operator, "rpow": _rpow,
-        "iadd": _changing(add, "add"), "isub": _changing(sub, "sub"),
-        "imul": _changing(mul, "mul"), "itruediv": _changing(div, "div"),
+        "add": _fast(Add),
+        "radd": _fast(Add),
+        "mul": _fast(Mul),
+        "rmul": _fast(Mul),
+        "sub": _operator(sub),
+        "rsub": _operator(sub, swapped=True),
+        "truediv": _fast(Div),
+        "rtruediv": _operator(div, swapped=True),
+        "floordiv": _operator(floor_divide),
+        "rfloordiv": _operator(floor_divide, swapped=True),
+        "mod": _operator(remainder),
+        "rmod": _operator(remainder, swapped=True),
+        "pow": _pow_operator,
+        "rpow": _rpow,
+        "iadd": _changing(add, "add"),
+        "isub": _changing(sub, "sub"),
+        "imul": _changing(mul, "mul"),
+        "itruediv": _changing(div, "div"),
         "ifloordiv": _changing(floor_divide, "floor_divide"),
-        "imod": _changing(remainder, "remainder"), "ipow": _changing(pow, "pow"),
+        "imod": _changing(remainder, "remainder"),
+        "ipow": _changing(pow, "pow"),
     }
     for name, method in plain.items():
         method.__name__ = f"__{name}__"
         setattr(Tensor, f"__{name}__", method)
-    setattr(Tensor, "__neg__", lambda self: neg(self))
-    setattr(Tensor, "__pos__", lambda self: self)
+    Tensor.__neg__ = lambda self: neg(self)
+    Tensor.__pos__ = lambda self: self
 
 
 bind_operators()

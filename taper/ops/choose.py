@@ -13,6 +13,7 @@ from taper.op import METHODS, Elementwise, op, public
 from taper.ops.arguments import refuse, require_tensor, require_tensors
 from taper.tensor import Tensor, wrap
 
+
 @op
 class Where(Elementwise):
     """input where the condition holds, other elsewhere."""
@@ -23,11 +24,14 @@ class Where(Elementwise):
     def formula(self, m: Any, condition: Any, input: Any, other: Any) -> Any:
         return m.where(condition, input, other)
 
-    def vjp(self, m: Any, grad: Any, out: Any, condition: Any, input: Any, other: Any, *,
-            needs: Any) -> Any:
-        return (None,
-                m.call(Where, condition, grad, 0) if needs[1] else None,
-                m.call(Where, condition, 0, grad) if needs[2] else None)
+    def vjp(
+        self, m: Any, grad: Any, out: Any, condition: Any, input: Any, other: Any, *, needs: Any
+    ) -> Any:
+        return (
+            None,
+            m.call(Where, condition, grad, 0) if needs[1] else None,
+            m.call(Where, condition, 0, grad) if needs[2] else None,
+        )
 
 
 # The public function has promoted already, and a saved condition must keep its dtype.
@@ -46,13 +50,17 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
         return condition.nonzero(as_tuple=True)
     require_tensor("where", "condition", 1, condition)
     if input is None or other is None:
-        raise TypeError("where() received an invalid combination of arguments - expected "
-                        "(Tensor condition, Tensor input, Tensor other)")
+        raise TypeError(
+            "where() received an invalid combination of arguments - expected "
+            "(Tensor condition, Tensor input, Tensor other)"
+        )
     kind = condition._array.dtype
     if kind.kind != "b":
         if kind != np.uint8:
-            raise RuntimeError("where expected condition to be a boolean tensor, but got a tensor "
-                               f"with dtype {dtypes.cpp_name(condition.dtype)}")
+            raise RuntimeError(
+                "where expected condition to be a boolean tensor, but got a tensor "
+                f"with dtype {dtypes.cpp_name(condition.dtype)}"
+            )
         condition = condition.bool()
     one, two = _agreed(input, other)
     return apply(Where, condition, one, two)
@@ -60,13 +68,18 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
 
 def _agreed(one: Any, other: Any) -> tuple[Any, Any]:
     """Two operands in their common dtype; numbers become 0-d tensors unless they fit as such."""
-    if isinstance(one, Tensor) and isinstance(other, Tensor) \
-            and one._array.dtype is other._array.dtype:
+    if (
+        isinstance(one, Tensor)
+        and isinstance(other, Tensor)
+        and one._array.dtype is other._array.dtype
+    ):
         return one, other
     raw = [x._array if isinstance(x, Tensor) else x for x in (one, other)]
     common = dtypes.of_operands(raw)
-    made = [x.to(common) if isinstance(x, Tensor) else wrap(as_array(x, common.numpy))
-            for x in (one, other)]
+    made = [
+        x.to(common) if isinstance(x, Tensor) else wrap(as_array(x, common.numpy))
+        for x in (one, other)
+    ]
     return made[0], made[1]
 
 
@@ -114,14 +127,17 @@ class ClampBetween(Elementwise):
     def formula(self, m: Any, input: Any, low: Any, high: Any) -> Any:
         return m.minimum(m.maximum(input, low), high)
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, low: Any, high: Any, *,
-            needs: Any) -> Any:
+    def vjp(
+        self, m: Any, grad: Any, out: Any, input: Any, low: Any, high: Any, *, needs: Any
+    ) -> Any:
         above, below = m.greater(input, high), m.less(input, low)
         ordered = m.less(low, high)
         inside = m.logical_and(m.greater_equal(input, low), m.less_equal(input, high))
-        return (m.where(inside, grad, 0),
-                m.where(m.logical_and(ordered, below), grad, 0) if needs[1] else None,
-                m.where(m.logical_or(m.less(high, low), above), grad, 0) if needs[2] else None)
+        return (
+            m.where(inside, grad, 0),
+            m.where(m.logical_and(ordered, below), grad, 0) if needs[1] else None,
+            m.where(m.logical_or(m.less(high, low), above), grad, 0) if needs[2] else None,
+        )
 
 
 @op
@@ -137,8 +153,7 @@ class ClampMin(Elementwise):
         return m.maximum(input, low)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, low: Any) -> Any:
-        return (m.where(m.greater_equal(input, low), grad, 0),
-                m.where(m.less(input, low), grad, 0))
+        return (m.where(m.greater_equal(input, low), grad, 0), m.where(m.less(input, low), grad, 0))
 
 
 @op
@@ -154,8 +169,10 @@ class ClampMax(Elementwise):
         return m.minimum(input, high)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, high: Any) -> Any:
-        return (m.where(m.less_equal(input, high), grad, 0),
-                m.where(m.greater(input, high), grad, 0))
+        return (
+            m.where(m.less_equal(input, high), grad, 0),
+            m.where(m.greater(input, high), grad, 0),
+        )
 
 
 @public(method=True, inplace=True, out=True, aliases=("clip",))
@@ -239,8 +256,9 @@ class Minimum(Elementwise):
         return m.minimum(input, other)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, other: Any) -> Any:
-        return _shared(m, grad, m.greater(input, other), m.greater(other, input),
-                       m.equal(input, other))
+        return _shared(
+            m, grad, m.greater(input, other), m.greater(other, input), m.equal(input, other)
+        )
 
 
 def _shared(m: Any, grad: Any, lost: Any, won: Any, tie: Any) -> Any:
@@ -331,20 +349,29 @@ class NanToNum(Elementwise):
         made = m.where(m.equal(made, real(np.inf)), real(high), made)
         return m.where(m.equal(made, real(-np.inf)), real(low), made)
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, nan: float, high: float,
-            low: float) -> Any:
+    def vjp(
+        self, m: Any, grad: Any, out: Any, input: Any, *, nan: float, high: float, low: float
+    ) -> Any:
         return m.where(m.isfinite(input), grad, 0)
 
 
 @public(method=True, inplace=True, out=True)
-def nan_to_num(input: Tensor, nan: float | None = None, posinf: float | None = None,
-               neginf: float | None = None) -> Tensor:
+def nan_to_num(
+    input: Tensor,
+    nan: float | None = None,
+    posinf: float | None = None,
+    neginf: float | None = None,
+) -> Tensor:
     """The tensor with nan replaced by `nan` (0), inf by `posinf` (the dtype's largest number) and
     -inf by `neginf` (its smallest).
     """
     if input._array.dtype.kind in "iub":
         return input.clone()  # type: ignore[no-any-return]
     limits = dtypes.finfo(input.dtype)
-    return apply(NanToNum, input, nan=0.0 if nan is None else float(nan),
-                 high=limits.max if posinf is None else float(posinf),
-                 low=limits.min if neginf is None else float(neginf))
+    return apply(
+        NanToNum,
+        input,
+        nan=0.0 if nan is None else float(nan),
+        high=limits.max if posinf is None else float(posinf),
+        low=limits.min if neginf is None else float(neginf),
+    )

@@ -174,8 +174,10 @@ class Ldexp(Elementwise):
         return input * m.exp2(other)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, other: Any, *, needs: Any) -> Any:
-        return (grad * conj_of(m, m.exp2(other)) if needs[0] else None,
-                grad * conj_of(m, out) * LN2 if needs[1] else None)
+        return (
+            grad * conj_of(m, m.exp2(other)) if needs[0] else None,
+            grad * conj_of(m, out) * LN2 if needs[1] else None,
+        )
 
 
 @public(method=True, out=True)
@@ -209,8 +211,10 @@ def float_power(input: Any, exponent: Any) -> Tensor:
     """input ** exponent in float64, or complex128."""
     if not isinstance(input, Tensor) and not isinstance(exponent, Tensor):
         raise TypeError("float_power(): at least one of input and exponent must be a Tensor")
-    complex_ = any(x.is_complex() if isinstance(x, Tensor) else isinstance(x, complex)
-                   for x in (input, exponent))
+    complex_ = any(
+        x.is_complex() if isinstance(x, Tensor) else isinstance(x, complex)
+        for x in (input, exponent)
+    )
     wanted = dtypes.complex128 if complex_ else dtypes.float64
     if not isinstance(input, Tensor):
         return pow(wrap(as_array(input, wanted.numpy)), cast(exponent, wanted))
@@ -261,12 +265,15 @@ class Lerp(Elementwise):
         near = m.absolute(w) < 0.5
         return narrowed(m.where(near, x + w * gap, y - gap * (1 - w)), input)
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, end: Any, weight: Any, *,
-            needs: Any) -> Any:
+    def vjp(
+        self, m: Any, grad: Any, out: Any, input: Any, end: Any, weight: Any, *, needs: Any
+    ) -> Any:
         share = conj_of(m, weight)
-        return (grad * (1 - share) if needs[0] else None,
-                grad * share if needs[1] else None,
-                grad * conj_of(m, end - input) if needs[2] else None)
+        return (
+            grad * (1 - share) if needs[0] else None,
+            grad * share if needs[1] else None,
+            grad * conj_of(m, end - input) if needs[2] else None,
+        )
 
 
 @public(method=True, inplace=True, out=True)
@@ -276,10 +283,14 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     Raises: RuntimeError unless all have the same floating dtype.
     """
     for name, x in (("end", end), ("weight", weight)):
-        if isinstance(x, Tensor) and x._array.dtype != input._array.dtype and (
-                name == "end" or x._array.ndim):
-            raise RuntimeError(f"expected dtype {_c_name(input)} for `{name}` but got dtype "
-                               f"{_c_name(x)}")
+        if (
+            isinstance(x, Tensor)
+            and x._array.dtype != input._array.dtype
+            and (name == "end" or x._array.ndim)
+        ):
+            raise RuntimeError(
+                f"expected dtype {_c_name(input)} for `{name}` but got dtype {_c_name(x)}"
+            )
     refuse(input, "iub", "lerp_kernel_scalar")
     if isinstance(weight, Tensor):
         return apply(Lerp, input, end, weight)
@@ -287,9 +298,16 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
 
 
 def _c_name(x: Tensor) -> str:
-    names = {"float32": "float", "float64": "double", "float16": "c10::Half",
-             "bfloat16": "c10::BFloat16", "int64": "long int", "int32": "int",
-             "complex64": "c10::complex<float>", "complex128": "c10::complex<double>"}
+    names = {
+        "float32": "float",
+        "float64": "double",
+        "float16": "c10::Half",
+        "bfloat16": "c10::BFloat16",
+        "int64": "long int",
+        "int32": "int",
+        "complex64": "c10::complex<float>",
+        "complex128": "c10::complex<double>",
+    }
     return names.get(x.dtype.name, x.dtype.name)
 
 
@@ -302,15 +320,20 @@ class Addcmul(Elementwise):
     def formula(self, m: Any, input: Any, one: Any, two: Any, *, value: Any) -> Any:
         product = widened(one) * widened(two)
         if value != 1:
-            product = product * input.dtype.type(value) if input.dtype.kind in "iub" \
-                else product * value
+            product = (
+                product * input.dtype.type(value) if input.dtype.kind in "iub" else product * value
+            )
         return narrowed(widened(input) + product, input)
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, one: Any, two: Any, *, value: Any,
-            needs: Any) -> Any:
+    def vjp(
+        self, m: Any, grad: Any, out: Any, input: Any, one: Any, two: Any, *, value: Any, needs: Any
+    ) -> Any:
         scaled = grad * conj_of_number(value)
-        return (grad, scaled * conj_of(m, two) if needs[1] else None,
-                scaled * conj_of(m, one) if needs[2] else None)
+        return (
+            grad,
+            scaled * conj_of(m, two) if needs[1] else None,
+            scaled * conj_of(m, one) if needs[2] else None,
+        )
 
 
 @op
@@ -322,11 +345,15 @@ class Addcdiv(Elementwise):
     def formula(self, m: Any, input: Any, one: Any, two: Any, *, value: Any) -> Any:
         return narrowed(widened(input) + value * (widened(one) / widened(two)), input)
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, one: Any, two: Any, *, value: Any,
-            needs: Any) -> Any:
+    def vjp(
+        self, m: Any, grad: Any, out: Any, input: Any, one: Any, two: Any, *, value: Any, needs: Any
+    ) -> Any:
         share = grad * conj_of_number(value) / conj_of(m, two)
-        return (grad, share if needs[1] else None,
-                -share * conj_of(m, one / two) if needs[2] else None)
+        return (
+            grad,
+            share if needs[1] else None,
+            -share * conj_of(m, one / two) if needs[2] else None,
+        )
 
 
 @public(method=True, inplace=True, out=True)
@@ -348,7 +375,8 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
             "behavior can be implemented as (input + value * torch.trunc(tensor1 / tensor2)).to("
             "input.dtype) for integer inputs and as (input + value * tensor1 / tensor2) for float "
             "inputs. The future addcdiv behavior is just the latter implementation: (input + "
-            "value * tensor1 / tensor2), for all dtypes.")
+            "value * tensor1 / tensor2), for all dtypes."
+        )
     return apply(Addcdiv, input, tensor1, tensor2, value=value)
 
 
@@ -418,9 +446,13 @@ def polar(abs: Tensor, angle: Tensor) -> Tensor:
     """
     given = (abs.dtype, angle.dtype)
     if any(d not in (dtypes.float16, dtypes.float32, dtypes.float64) for d in given):
-        raise RuntimeError("Expected both inputs to be Half, Float or Double tensors but got "
-                           f"{dtypes.cpp_name(abs.dtype)} and {dtypes.cpp_name(angle.dtype)}")
+        raise RuntimeError(
+            "Expected both inputs to be Half, Float or Double tensors but got "
+            f"{dtypes.cpp_name(abs.dtype)} and {dtypes.cpp_name(angle.dtype)}"
+        )
     if abs.dtype is not angle.dtype:
-        raise RuntimeError(f"Expected object of scalar type {dtypes.cpp_name(abs.dtype)} but got "
-                           f"scalar type {dtypes.cpp_name(angle.dtype)} for second argument")
+        raise RuntimeError(
+            f"Expected object of scalar type {dtypes.cpp_name(abs.dtype)} but got "
+            f"scalar type {dtypes.cpp_name(angle.dtype)} for second argument"
+        )
     return apply(Polar, abs, angle)

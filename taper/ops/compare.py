@@ -85,15 +85,16 @@ def _check(name: str, input: Any, other: Any) -> None:
         if other._array.dtype.kind == "c":
             refuse(other, "c", name + "_cpu")
     elif isinstance(other, complex):
-        raise UnsupportedDtype(f'"{name}_cpu" not implemented for \'ComplexFloat\'')
+        raise UnsupportedDtype(f"\"{name}_cpu\" not implemented for 'ComplexFloat'")
 
 
 def _not_a_tensor(name: str, input: Any, other: Any) -> None:
-    got = ", ".join("Tensor" if isinstance(x, Tensor) else type(x).__name__
-                    for x in (input, other))
-    raise TypeError(f"{name}() received an invalid combination of arguments - got ({got}), but "
-                    "expected one of: (Tensor input, Tensor other, *, Tensor out = None), "
-                    "(Tensor input, Number other, *, Tensor out = None)")
+    got = ", ".join("Tensor" if isinstance(x, Tensor) else type(x).__name__ for x in (input, other))
+    raise TypeError(
+        f"{name}() received an invalid combination of arguments - got ({got}), but "
+        "expected one of: (Tensor input, Tensor other, *, Tensor out = None), "
+        "(Tensor input, Number other, *, Tensor out = None)"
+    )
 
 
 @public(method=True, inplace=True, out=True)
@@ -165,8 +166,11 @@ def _comparison(op: Any, ordered: str = "") -> Callable[[Tensor, Any], Any]:
 def bind_comparisons() -> None:
     """Gives Tensor its comparison operators."""
     methods = {
-        "eq": _comparison(Eq), "ne": _comparison(Ne), "lt": _comparison(Lt, "lt"),
-        "le": _comparison(Le, "le"), "gt": _comparison(Gt, "gt"),
+        "eq": _comparison(Eq),
+        "ne": _comparison(Ne),
+        "lt": _comparison(Lt, "lt"),
+        "le": _comparison(Le, "le"),
+        "gt": _comparison(Gt, "gt"),
         "ge": _comparison(Ge, "ge"),
     }
     for name, method in methods.items():
@@ -284,20 +288,24 @@ def isreal(input: Tensor) -> Tensor:
 
 
 @public(out=True)
-def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False,
-         invert: bool = False) -> Tensor:
+def isin(
+    elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False
+) -> Tensor:
     """Whether each of `elements` is among `test_elements`; with `invert`, whether it is not.
 
     Either may be a number, not both. Dtype: bool.
     """
     given = [x._array if isinstance(x, Tensor) else x for x in (elements, test_elements)]
     if not isinstance(elements, Tensor) and not isinstance(test_elements, Tensor):
-        raise TypeError("isin() received an invalid combination of arguments: at least one of "
-                        "elements and test_elements must be a Tensor")
+        raise TypeError(
+            "isin() received an invalid combination of arguments: at least one of "
+            "elements and test_elements must be a Tensor"
+        )
     common = dtypes.of_operands(given).numpy
     if common.kind == "c":
-        raise RuntimeError("Unsupported input type encountered for isin(): "
-                           f"{dtypes.cpp_name(dtypes.of(common))}")
+        raise RuntimeError(
+            f"Unsupported input type encountered for isin(): {dtypes.cpp_name(dtypes.of(common))}"
+        )
     one, other = (np.asarray(x).astype(common) for x in given)
     return wrap(np.isin(one, other, invert=invert))
 
@@ -306,15 +314,17 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False,
 
 
 @public(method=True)
-def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08,
-            equal_nan: bool = False) -> Tensor:
+def isclose(
+    input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+) -> Tensor:
     """Whether |input - other| <= atol + rtol * |other|, for each pair. Dtype: bool.
 
     Raises: RuntimeError if the dtypes differ or a tolerance is negative.
     """
     if input._array.dtype != other._array.dtype:
-        raise RuntimeError(f"{dtypes.cpp_name(input.dtype)} did not match "
-                           f"{dtypes.cpp_name(other.dtype)}")
+        raise RuntimeError(
+            f"{dtypes.cpp_name(input.dtype)} did not match {dtypes.cpp_name(other.dtype)}"
+        )
     if rtol < 0:
         raise RuntimeError(f"rtol must be greater than or equal to zero, but got {rtol}")
     if atol < 0:
@@ -330,8 +340,9 @@ class IsClose(Elementwise):
 
     name = "isclose"
 
-    def formula(self, m: Any, input: Any, other: Any, *, rtol: float, atol: float,
-                equal_nan: bool) -> Any:
+    def formula(
+        self, m: Any, input: Any, other: Any, *, rtol: float, atol: float, equal_nan: bool
+    ) -> Any:
         close = m.equal(input, other)
         if equal_nan:
             close = close | (m.isnan(input) & m.isnan(other))
@@ -344,8 +355,9 @@ class IsClose(Elementwise):
 
 
 @public(method=True)
-def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08,
-             equal_nan: bool = False) -> bool:
+def allclose(
+    input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+) -> bool:
     """Whether all pairs are close in the sense of isclose."""
     return bool(isclose(input, other, rtol, atol, equal_nan)._array.all())
 

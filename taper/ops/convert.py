@@ -8,7 +8,6 @@ import numpy as np
 
 from taper import dtypes
 from taper.devices import (
-
     channels_last,
     channels_last_3d,
     contiguous_format,
@@ -70,8 +69,7 @@ def _channels_last(input: Tensor, memory_format: Any) -> Tensor:
     """A copy whose channels lie together in memory."""
     wanted = 4 if memory_format is channels_last else 5
     if input._array.ndim != wanted:
-        raise RuntimeError(f"required rank {wanted} tensor to use "
-                           f"{memory_format.name} format")
+        raise RuntimeError(f"required rank {wanted} tensor to use {memory_format.name} format")
     there = (0, *range(2, wanted), 1)
     back = (0, wanted - 1, *range(1, wanted - 1))
     return apply(Clone, input.permute(there), order="C").permute(back)  # type: ignore[no-any-return]
@@ -104,12 +102,14 @@ def detach(input: Tensor) -> Tensor:
 def _detach_(self: Tensor) -> Tensor:
     """Cuts the tensor off the tape."""
     if self._base is not None and self._view_version is not None and self.requires_grad:
-        raise RuntimeError("Can't detach views in-place. Use detach() instead. If you are using "
-                           "DistributedDataParallel (DDP) for training, and gradient_as_bucket_view "
-                           "is set as True, gradients are views of DDP buckets, and hence detach_() "
-                           "cannot be called on these gradients. To fix this error, please refer "
-                           "to the Optimizer.zero_grad() function in torch/optim/optimizer.py as a "
-                           "solution.")
+        raise RuntimeError(
+            "Can't detach views in-place. Use detach() instead. If you are using "
+            "DistributedDataParallel (DDP) for training, and gradient_as_bucket_view "
+            "is set as True, gradients are views of DDP buckets, and hence detach_() "
+            "cannot be called on these gradients. To fix this error, please refer "
+            "to the Optimizer.zero_grad() function in torch/optim/optimizer.py as a "
+            "solution."
+        )
     self._grad_fn = None
     self._requires_grad = False
     self._view_version = None
@@ -152,8 +152,10 @@ def _parse_to(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, bool,
     other = kwargs.pop("other", None)
     kwargs.pop("non_blocking", None)
     if kwargs:
-        raise TypeError(f"to() received an invalid combination of arguments - got unexpected "
-                        f"keyword arguments {sorted(kwargs)}")
+        raise TypeError(
+            f"to() received an invalid combination of arguments - got unexpected "
+            f"keyword arguments {sorted(kwargs)}"
+        )
     flags = []
     for a in args:
         if isinstance(a, dtypes.dtype):
@@ -165,10 +167,12 @@ def _parse_to(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, bool,
         elif isinstance(a, (str, device, int)):
             where = a
         elif a is not None:
-            raise TypeError("to() received an invalid combination of arguments - got "
-                            f"({type(a).__name__}), but expected one of: (torch.device device, "
-                            "torch.dtype dtype, ...), (torch.dtype dtype, ...), (Tensor other, "
-                            "...)")
+            raise TypeError(
+                "to() received an invalid combination of arguments - got "
+                f"({type(a).__name__}), but expected one of: (torch.device device, "
+                "torch.dtype dtype, ...), (torch.dtype dtype, ...), (Tensor other, "
+                "...)"
+            )
     if len(flags) > 1:
         copy = flags[1]
     if other is not None:
@@ -177,10 +181,20 @@ def _parse_to(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, bool,
     return dtype, copy, memory_format
 
 
-_NAMED = {"double": dtypes.float64, "float": dtypes.float32, "half": dtypes.float16,
-          "bfloat16": dtypes.bfloat16, "long": dtypes.int64, "int": dtypes.int32,
-          "short": dtypes.int16, "char": dtypes.int8, "byte": dtypes.uint8, "bool": dtypes.bool_,
-          "cfloat": dtypes.complex64, "cdouble": dtypes.complex128}
+_NAMED = {
+    "double": dtypes.float64,
+    "float": dtypes.float32,
+    "half": dtypes.float16,
+    "bfloat16": dtypes.bfloat16,
+    "long": dtypes.int64,
+    "int": dtypes.int32,
+    "short": dtypes.int16,
+    "char": dtypes.int8,
+    "byte": dtypes.uint8,
+    "bool": dtypes.bool_,
+    "cfloat": dtypes.complex64,
+    "cdouble": dtypes.complex128,
+}
 
 
 def _named_cast(name: str, chosen: dtypes.dtype) -> Any:
@@ -196,11 +210,20 @@ for _name, _dtype in _NAMED.items():
     METHODS[_name] = _named_cast(_name, _dtype)
 
 
-_TYPE_NAMES = {"FloatTensor": dtypes.float32, "DoubleTensor": dtypes.float64,
-               "HalfTensor": dtypes.float16, "BFloat16Tensor": dtypes.bfloat16,
-               "ByteTensor": dtypes.uint8, "CharTensor": dtypes.int8, "ShortTensor": dtypes.int16,
-               "IntTensor": dtypes.int32, "LongTensor": dtypes.int64, "BoolTensor": dtypes.bool_,
-               "ComplexFloatTensor": dtypes.complex64, "ComplexDoubleTensor": dtypes.complex128}
+_TYPE_NAMES = {
+    "FloatTensor": dtypes.float32,
+    "DoubleTensor": dtypes.float64,
+    "HalfTensor": dtypes.float16,
+    "BFloat16Tensor": dtypes.bfloat16,
+    "ByteTensor": dtypes.uint8,
+    "CharTensor": dtypes.int8,
+    "ShortTensor": dtypes.int16,
+    "IntTensor": dtypes.int32,
+    "LongTensor": dtypes.int64,
+    "BoolTensor": dtypes.bool_,
+    "ComplexFloatTensor": dtypes.complex64,
+    "ComplexDoubleTensor": dtypes.complex128,
+}
 
 
 def dtype_of_type(kind: Any) -> dtypes.dtype:
@@ -238,8 +261,9 @@ def cpu(input: Tensor, memory_format: Any = None) -> Tensor:
 
 
 @public(method=True, namespaces=())
-def cuda(input: Tensor, device: Any = None, non_blocking: bool = False,
-         memory_format: Any = None) -> Tensor:
+def cuda(
+    input: Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = None
+) -> Tensor:
     """Raises: AssertionError, as PyTorch does on a machine without a GPU."""
     require_cpu("cuda")
     return input
@@ -280,8 +304,10 @@ def fill_(input: Tensor, value: Any) -> Tensor:
 
     if isinstance(value, Tensor):
         if value._array.ndim:
-            raise RuntimeError("fill_ only supports 0-dimension value tensor but got tensor with "
-                               f"{value._array.ndim} dimensions.")
+            raise RuntimeError(
+                "fill_ only supports 0-dimension value tensor but got tensor with "
+                f"{value._array.ndim} dimensions."
+            )
         source = cast(value, input.dtype)
     else:
         source = wrap(as_array(value, input._array.dtype))
@@ -339,9 +365,11 @@ def is_complex(input: Tensor) -> bool:
 def is_nonzero(input: Tensor) -> bool:
     """Whether the one element is not zero."""
     if input._array.size != 1:
-        raise RuntimeError("Boolean value of Tensor with "
-                           + ("no values" if input._array.size == 0 else "more than one value")
-                           + " is ambiguous")
+        raise RuntimeError(
+            "Boolean value of Tensor with "
+            + ("no values" if input._array.size == 0 else "more than one value")
+            + " is ambiguous"
+        )
     return bool(input)
 
 
@@ -393,6 +421,6 @@ def _is_same_size(input: Tensor, other: Tensor) -> bool:
 @public()
 def result_type(tensor1: Any, tensor2: Any) -> dtypes.dtype:
     """The dtype that an arithmetic op on the two gives."""
-    return dtypes.of_operands([x._array if isinstance(x, Tensor) else x for x in (tensor1, tensor2)])
-
-
+    return dtypes.of_operands(
+        [x._array if isinstance(x, Tensor) else x for x in (tensor1, tensor2)]
+    )

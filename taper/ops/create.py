@@ -17,8 +17,9 @@ from taper.storage import Storage
 from taper.tensor import Tensor, wrap
 
 
-def finish(array: np.ndarray, requires_grad: bool = False, device: Any = None,
-           layout: Any = None) -> Tensor:
+def finish(
+    array: np.ndarray, requires_grad: bool = False, device: Any = None, layout: Any = None
+) -> Tensor:
     """A new leaf around `array`, after the checks that all creation functions share."""
     require_cpu(device)
     require_strided(layout)
@@ -38,8 +39,10 @@ def _array_of(data: Any, dtype: dtypes.dtype | None) -> np.ndarray:
         return array.astype(dtype.numpy if dtype else array.dtype, order="K", copy=True)
     if isinstance(data, np.ndarray):
         if not data.dtype.isnative:
-            raise ValueError("given numpy array has byte order different from the native byte "
-                             "order. Conversion between byte orders is currently not supported.")
+            raise ValueError(
+                "given numpy array has byte order different from the native byte "
+                "order. Conversion between byte orders is currently not supported."
+            )
         own = dtypes.of(data.dtype)
         return np.array(data, (dtype or own).numpy, order="C")
     if isinstance(data, np.generic):
@@ -64,8 +67,11 @@ def _array_of_nested(data: Any, dtype: dtypes.dtype | None) -> np.ndarray:
     if dtype is None:
         found = None
         for x in flat:
-            own = dtypes.of(x.dtype) if isinstance(x, (np.ndarray, np.generic)) \
+            own = (
+                dtypes.of(x.dtype)
+                if isinstance(x, (np.ndarray, np.generic))
                 else dtypes.of_scalar(x)
+            )
             found = own if found is None else dtypes.promote_types(found, own)
             if found.is_complex:
                 break
@@ -82,8 +88,9 @@ def _array_of_nested(data: Any, dtype: dtypes.dtype | None) -> np.ndarray:
         raise RuntimeError("Overflow when unpacking long long") from None
     except TypeError as error:
         if dtype.category < dtypes.COMPLEX:
-            raise RuntimeError(f"value cannot be converted to type {dtype.name} without overflow"
-                               ) from error
+            raise RuntimeError(
+                f"value cannot be converted to type {dtype.name} without overflow"
+            ) from error
         raise
     return array.reshape(shape)
 
@@ -117,8 +124,10 @@ def _leaves(data: Any, shape: tuple[int, ...], depth: int) -> Any:
         if isinstance(data, Tensor):
             data = data._array
         if _is_sequence(data):
-            raise ValueError(f"only one element tensors can be converted to Python scalars, or "
-                             f"expected a number at dim {depth}")
+            raise ValueError(
+                f"only one element tensors can be converted to Python scalars, or "
+                f"expected a number at dim {depth}"
+            )
         if isinstance(data, (bool, int, float, complex, np.ndarray, np.generic)):
             yield data
             return
@@ -131,16 +140,22 @@ def _leaves(data: Any, shape: tuple[int, ...], depth: int) -> Any:
         name = type(data).__name__
         if isinstance(data, str):
             raise ValueError(f"too many dimensions '{name}'")
-        raise TypeError(f"must be real number, not {name}" if data is not None else
-                        "Could not infer dtype of NoneType")
+        raise TypeError(
+            f"must be real number, not {name}"
+            if data is not None
+            else "Could not infer dtype of NoneType"
+        )
     if isinstance(data, Tensor):
         data = data._array
     if not _is_sequence(data):
-        raise TypeError(f"expected a sequence of length {shape[depth]} at dim {depth}, got "
-                        f"{type(data).__name__}")
+        raise TypeError(
+            f"expected a sequence of length {shape[depth]} at dim {depth}, got "
+            f"{type(data).__name__}"
+        )
     if len(data) != shape[depth]:
-        raise ValueError(f"expected sequence of length {shape[depth]} at dim {depth} "
-                         f"(got {len(data)})")
+        raise ValueError(
+            f"expected sequence of length {shape[depth]} at dim {depth} (got {len(data)})"
+        )
     if isinstance(data, np.ndarray):
         yield from data.reshape(-1)
         return
@@ -149,8 +164,14 @@ def _leaves(data: Any, shape: tuple[int, ...], depth: int) -> Any:
 
 
 @public()
-def tensor(data: Any, *, dtype: dtypes.dtype | None = None, device: Any = None,
-           requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
+def tensor(
+    data: Any,
+    *,
+    dtype: dtypes.dtype | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+) -> Tensor:
     """A new tensor holding a copy of `data` (numbers, nested sequences, an array, a tensor).
 
     Dtype: of arrays and tensors their own; of Python numbers int64, the default float, bool.
@@ -162,7 +183,10 @@ def tensor(data: Any, *, dtype: dtypes.dtype | None = None, device: Any = None,
         warnings.warn(
             "To copy construct from a tensor, it is recommended to use sourceTensor.detach()"
             ".clone() or sourceTensor.detach().clone().requires_grad_(True), rather than "
-            "torch.tensor(sourceTensor).", UserWarning, stacklevel=2)
+            "torch.tensor(sourceTensor).",
+            UserWarning,
+            stacklevel=2,
+        )
     return finish(_array_of(data, dtype), requires_grad, device)
 
 
@@ -177,23 +201,33 @@ def from_numpy(ndarray: np.ndarray) -> Tensor:
         raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
     dtypes.of(ndarray.dtype)
     if not ndarray.dtype.isnative:
-        raise ValueError("given numpy array has byte order different from the native byte order. "
-                         "Conversion between byte orders is currently not supported.")
+        raise ValueError(
+            "given numpy array has byte order different from the native byte order. "
+            "Conversion between byte orders is currently not supported."
+        )
     for stride in ndarray.strides:
         if stride < 0:
-            raise ValueError("At least one stride in the given numpy array is negative, and "
-                             "tensors with negative strides are not currently supported. (You can "
-                             "probably work around this by making a copy of your array  with "
-                             "array.copy().) ")
+            raise ValueError(
+                "At least one stride in the given numpy array is negative, and "
+                "tensors with negative strides are not currently supported. (You can "
+                "probably work around this by making a copy of your array  with "
+                "array.copy().) "
+            )
         if stride % ndarray.itemsize:
-            raise ValueError("given numpy array strides not a multiple of the element byte size. "
-                             "Copy the numpy array to reallocate the memory.")
+            raise ValueError(
+                "given numpy array strides not a multiple of the element byte size. "
+                "Copy the numpy array to reallocate the memory."
+            )
     if not ndarray.flags.writeable:
         import warnings
 
-        warnings.warn("The given NumPy array is not writable, and PyTorch does not support "
-                      "non-writable tensors. This means writing to this tensor will result in "
-                      "undefined behavior.", UserWarning, stacklevel=2)
+        warnings.warn(
+            "The given NumPy array is not writable, and PyTorch does not support "
+            "non-writable tensors. This means writing to this tensor will result in "
+            "undefined behavior.",
+            UserWarning,
+            stacklevel=2,
+        )
     made = wrap(np.asarray(ndarray))
     made._storage = Storage(ndarray)
     return made
@@ -212,8 +246,14 @@ def as_tensor(data: Any, dtype: dtypes.dtype | None = None, device: Any = None) 
 
 
 @public(aliases=("asanyarray",), namespaces=("torch",))
-def asarray(obj: Any, *, dtype: dtypes.dtype | None = None, device: Any = None,
-            copy: bool | None = None, requires_grad: bool = False) -> Tensor:
+def asarray(
+    obj: Any,
+    *,
+    dtype: dtypes.dtype | None = None,
+    device: Any = None,
+    copy: bool | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """`obj` as a tensor; `copy` decides whether memory must (True) or must not (False) be copied."""
     if isinstance(obj, Tensor):
         same = dtype is None or obj.dtype is dtype
@@ -235,9 +275,15 @@ def asarray(obj: Any, *, dtype: dtypes.dtype | None = None, device: Any = None,
 
 
 @public()
-def scalar_tensor(s: Any, *, dtype: dtypes.dtype | None = None, layout: Any = None,
-                  device: Any = None, pin_memory: bool = False,
-                  requires_grad: bool = False) -> Tensor:
+def scalar_tensor(
+    s: Any,
+    *,
+    dtype: dtypes.dtype | None = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+) -> Tensor:
     """A 0-d tensor with value `s`, of the default dtype unless told otherwise."""
     value = s.item() if isinstance(s, Tensor) else s
     chosen = dtype or dtypes.get_default_dtype()
@@ -245,8 +291,14 @@ def scalar_tensor(s: Any, *, dtype: dtypes.dtype | None = None, layout: Any = No
 
 
 @public()
-def frombuffer(buffer: Any, *, dtype: dtypes.dtype, count: int = -1, offset: int = 0,
-               requires_grad: bool = False) -> Tensor:
+def frombuffer(
+    buffer: Any,
+    *,
+    dtype: dtypes.dtype,
+    count: int = -1,
+    offset: int = 0,
+    requires_grad: bool = False,
+) -> Tensor:
     """A 1-d tensor that shares the memory of a Python buffer.
 
     Raises: ValueError if the buffer is empty, too small, or not a multiple of the element size.
@@ -255,21 +307,32 @@ def frombuffer(buffer: Any, *, dtype: dtypes.dtype, count: int = -1, offset: int
     if view.nbytes == 0 or count == 0:
         raise ValueError(f"both buffer length ({view.nbytes}) and count ({count}) must not be 0")
     if not 0 <= offset < view.nbytes:
-        raise ValueError(f"offset ({offset} bytes) must be non-negative and no greater than buffer "
-                         f"length ({view.nbytes} bytes) minus 1")
+        raise ValueError(
+            f"offset ({offset} bytes) must be non-negative and no greater than buffer "
+            f"length ({view.nbytes} bytes) minus 1"
+        )
     rest = view.nbytes - offset
     if count < 0 and rest % dtype.itemsize:
-        raise ValueError(f"buffer length ({rest} bytes) after offset ({offset} bytes) must be a "
-                         f"multiple of element size ({dtype.itemsize})")
+        raise ValueError(
+            f"buffer length ({rest} bytes) after offset ({offset} bytes) must be a "
+            f"multiple of element size ({dtype.itemsize})"
+        )
     if count > 0 and count * dtype.itemsize > rest:
-        raise ValueError(f"requested buffer length ({count} * {dtype.itemsize} bytes) after offset "
-                         f"({offset} bytes) must not be greater than actual buffer length "
-                         f"({view.nbytes} bytes)")
+        raise ValueError(
+            f"requested buffer length ({count} * {dtype.itemsize} bytes) after offset "
+            f"({offset} bytes) must not be greater than actual buffer length "
+            f"({view.nbytes} bytes)"
+        )
     return finish(np.frombuffer(buffer, dtype.numpy, count, offset), requires_grad)
 
 
-def legacy_tensor(cls: type[Tensor], dtype: dtypes.dtype, *args: Any, device: Any = None,
-                  requires_grad: bool = False) -> Tensor:
+def legacy_tensor(
+    cls: type[Tensor],
+    dtype: dtypes.dtype,
+    *args: Any,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """What the class constructors FloatTensor(...), LongTensor(...) and Tensor(...) give.
 
     Integers are sizes, one sequence or array is data.
@@ -311,38 +374,68 @@ def _chosen(dtype: dtypes.dtype | None) -> np.dtype:
 
 
 @public(out=True)
-def zeros(*size: Any, dtype: dtypes.dtype | None = None, layout: Any = None, device: Any = None,
-          pin_memory: bool = False, requires_grad: bool = False, names: Any = None) -> Tensor:
+def zeros(
+    *size: Any,
+    dtype: dtypes.dtype | None = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+    names: Any = None,
+) -> Tensor:
     """A tensor of zeros."""
     shape = checked_sizes(size, "zeros")
     return finish(np.zeros(shape, _chosen(dtype)), requires_grad, device, layout)
 
 
 @public(out=True)
-def ones(*size: Any, dtype: dtypes.dtype | None = None, layout: Any = None, device: Any = None,
-         pin_memory: bool = False, requires_grad: bool = False, names: Any = None) -> Tensor:
+def ones(
+    *size: Any,
+    dtype: dtypes.dtype | None = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+    names: Any = None,
+) -> Tensor:
     """A tensor of ones."""
     shape = checked_sizes(size, "ones")
     return finish(np.ones(shape, _chosen(dtype)), requires_grad, device, layout)
 
 
 @public(out=True)
-def empty(*size: Any, dtype: dtypes.dtype | None = None, layout: Any = None, device: Any = None,
-          requires_grad: bool = False, pin_memory: bool = False,
-          memory_format: Any = None, names: Any = None) -> Tensor:
+def empty(
+    *size: Any,
+    dtype: dtypes.dtype | None = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+    memory_format: Any = None,
+    names: Any = None,
+) -> Tensor:
     """A tensor whose values are whatever the memory held."""
     shape = checked_sizes(size, "empty")
     return finish(np.empty(shape, _chosen(dtype)), requires_grad, device, layout)
 
 
 @public(out=True)
-def full(size: Any, fill_value: Any, *, dtype: dtypes.dtype | None = None, layout: Any = None,
-         device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
-         names: Any = None) -> Tensor:
+def full(
+    size: Any,
+    fill_value: Any,
+    *,
+    dtype: dtypes.dtype | None = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+    names: Any = None,
+) -> Tensor:
     """A tensor of one value; its dtype is the value's unless told otherwise."""
     value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
-    chosen = (dtype or (fill_value.dtype if isinstance(fill_value, Tensor)
-                        else dtypes.of_scalar(value))).numpy
+    chosen = (
+        dtype or (fill_value.dtype if isinstance(fill_value, Tensor) else dtypes.of_scalar(value))
+    ).numpy
     shape = checked_sizes((size,), "full")
     return finish(np.full(shape, as_array(value, chosen)), requires_grad, device, layout)
 
@@ -355,8 +448,15 @@ def like(array: np.ndarray, dtype: dtypes.dtype | None, memory_format: Any = Non
     return np.empty(array.shape, chosen)
 
 
-def _like(input: Tensor, value: Any, dtype: Any, layout: Any, device: Any, requires_grad: bool,
-          memory_format: Any) -> Tensor:
+def _like(
+    input: Tensor,
+    value: Any,
+    dtype: Any,
+    layout: Any,
+    device: Any,
+    requires_grad: bool,
+    memory_format: Any,
+) -> Tensor:
     array = like(input._array, dtype, memory_format)
     if value is not None:
         array[...] = as_array(value, array.dtype)
@@ -364,33 +464,62 @@ def _like(input: Tensor, value: Any, dtype: Any, layout: Any, device: Any, requi
 
 
 @public()
-def zeros_like(input: Tensor, *, dtype: dtypes.dtype | None = None, layout: Any = None,
-               device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
-               memory_format: Any = None) -> Tensor:
+def zeros_like(
+    input: Tensor,
+    *,
+    dtype: dtypes.dtype | None = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+    memory_format: Any = None,
+) -> Tensor:
     """Zeros in the shape and dtype of `input`."""
     return _like(input, 0, dtype, layout, device, requires_grad, memory_format)
 
 
 @public()
-def ones_like(input: Tensor, *, dtype: dtypes.dtype | None = None, layout: Any = None,
-              device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
-              memory_format: Any = None) -> Tensor:
+def ones_like(
+    input: Tensor,
+    *,
+    dtype: dtypes.dtype | None = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+    memory_format: Any = None,
+) -> Tensor:
     """Ones in the shape and dtype of `input`."""
     return _like(input, 1, dtype, layout, device, requires_grad, memory_format)
 
 
 @public()
-def empty_like(input: Tensor, *, dtype: dtypes.dtype | None = None, layout: Any = None,
-               device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
-               memory_format: Any = None) -> Tensor:
+def empty_like(
+    input: Tensor,
+    *,
+    dtype: dtypes.dtype | None = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+    memory_format: Any = None,
+) -> Tensor:
     """An uninitialised tensor in the shape and dtype of `input`."""
     return _like(input, None, dtype, layout, device, requires_grad, memory_format)
 
 
 @public()
-def full_like(input: Tensor, fill_value: Any, *, dtype: dtypes.dtype | None = None,
-              layout: Any = None, device: Any = None, pin_memory: bool = False,
-              requires_grad: bool = False, memory_format: Any = None) -> Tensor:
+def full_like(
+    input: Tensor,
+    fill_value: Any,
+    *,
+    dtype: dtypes.dtype | None = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+    memory_format: Any = None,
+) -> Tensor:
     """One value in the shape and dtype of `input`."""
     value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
     return _like(input, value, dtype, layout, device, requires_grad, memory_format)
@@ -401,9 +530,17 @@ def _bounds(*values: Any) -> tuple[Any, ...]:
 
 
 @public(out=True)
-def arange(start: Any = 0, end: Any = None, step: Any = 1, *, dtype: dtypes.dtype | None = None,
-           layout: Any = None, device: Any = None, pin_memory: bool = False,
-           requires_grad: bool = False) -> Tensor:
+def arange(
+    start: Any = 0,
+    end: Any = None,
+    step: Any = 1,
+    *,
+    dtype: dtypes.dtype | None = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+) -> Tensor:
     """start, start + step, ... below `end`. int64 if all three are integers.
 
     Raises: RuntimeError for a zero step or bounds on the wrong side of each other.
@@ -413,7 +550,7 @@ def arange(start: Any = 0, end: Any = None, step: Any = 1, *, dtype: dtypes.dtyp
     start, end, step = _bounds(start, end, step)
     if step == 0:
         raise RuntimeError("step must be nonzero")
-    if any(isinstance(v, float) and v in (np.inf, -np.inf) or v != v for v in (start, end)):
+    if any((isinstance(v, float) and v in (np.inf, -np.inf)) or v != v for v in (start, end)):
         raise RuntimeError(f"unsupported range: {start} -> {end}")
     if (end - start) * (1 if step > 0 else -1) < 0:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
@@ -430,8 +567,16 @@ def arange(start: Any = 0, end: Any = None, step: Any = 1, *, dtype: dtypes.dtyp
 
 
 @public(out=True, name="range")
-def closed_range(start: Any = 0, end: Any = None, step: Any = 1, *, dtype: dtypes.dtype | None = None,
-          layout: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def closed_range(
+    start: Any = 0,
+    end: Any = None,
+    step: Any = 1,
+    *,
+    dtype: dtypes.dtype | None = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Like arange, but with `end` included."""
     if end is None:
         start, end = 0, start
@@ -446,9 +591,17 @@ def closed_range(start: Any = 0, end: Any = None, step: Any = 1, *, dtype: dtype
 
 
 @public(out=True)
-def linspace(start: Any, end: Any, steps: int, *, dtype: dtypes.dtype | None = None,
-             layout: Any = None, device: Any = None, pin_memory: bool = False,
-             requires_grad: bool = False) -> Tensor:
+def linspace(
+    start: Any,
+    end: Any,
+    steps: int,
+    *,
+    dtype: dtypes.dtype | None = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+) -> Tensor:
     """`steps` values from `start` to `end`, both included, evenly apart.
 
     Raises: RuntimeError for a negative number of steps.
@@ -478,23 +631,41 @@ def _spaced(start: Any, end: Any, steps: int, chosen: np.dtype) -> np.ndarray:
 
 
 @public(out=True)
-def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *,
-             dtype: dtypes.dtype | None = None, layout: Any = None, device: Any = None,
-             pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
+def logspace(
+    start: Any,
+    end: Any,
+    steps: int,
+    base: float = 10.0,
+    *,
+    dtype: dtypes.dtype | None = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+) -> Tensor:
     """base ** start to base ** end in `steps` even steps of the exponent."""
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     start, end = _bounds(start, end)
     chosen = _chosen(dtype)
-    work = np.dtype(np.complex128 if isinstance(start, complex) or isinstance(end, complex)
-                    else np.float64)
+    work = np.dtype(
+        np.complex128 if isinstance(start, complex) or isinstance(end, complex) else np.float64
+    )
     values = np.power(work.type(base), _spaced(start, end, steps, work))
     return finish(values.astype(chosen), requires_grad, device, layout)
 
 
 @public(out=True)
-def eye(n: int, m: int | None = None, *, dtype: dtypes.dtype | None = None, layout: Any = None,
-        device: Any = None, pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
+def eye(
+    n: int,
+    m: int | None = None,
+    *,
+    dtype: dtypes.dtype | None = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+) -> Tensor:
     """Ones on the diagonal of an n x m matrix, zeros elsewhere."""
     columns = n if m is None else m
     if n < 0:
@@ -505,37 +676,56 @@ def eye(n: int, m: int | None = None, *, dtype: dtypes.dtype | None = None, layo
 
 
 @public()
-def empty_strided(size: Any, stride: Any, *, dtype: dtypes.dtype | None = None,
-                  layout: Any = None, device: Any = None, requires_grad: bool = False,
-                  pin_memory: bool = False) -> Tensor:
+def empty_strided(
+    size: Any,
+    stride: Any,
+    *,
+    dtype: dtypes.dtype | None = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+) -> Tensor:
     """An uninitialised tensor with the given strides (elements)."""
     shape, strides = sizes_of((size,)), sizes_of((stride,))
     if len(shape) != len(strides):
         raise ShapeError("empty_strided", "dimensionality of sizes and strides must match")
     chosen = np.dtype(_chosen(dtype))
-    span = 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) if 0 not in shape \
-        else 0
+    span = (
+        1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) if 0 not in shape else 0
+    )
     memory = np.empty(span, chosen)
     array = np.lib.stride_tricks.as_strided(memory, shape, [s * chosen.itemsize for s in strides])
     return finish(array, requires_grad, device, layout)
 
 
 @public()
-def empty_permuted(size: Any, physical_layout: Any, *, dtype: dtypes.dtype | None = None,
-                   layout: Any = None, device: Any = None, requires_grad: bool = False,
-                   pin_memory: bool = False) -> Tensor:
+def empty_permuted(
+    size: Any,
+    physical_layout: Any,
+    *,
+    dtype: dtypes.dtype | None = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+) -> Tensor:
     """An uninitialised dense tensor whose dimensions lie in memory in the given order."""
     shape, order = sizes_of((size,)), sizes_of((physical_layout,))
     if len(shape) != len(order):
-        raise ShapeError("empty_permuted",
-                         f"Number of dimensions in size does not match the length of the "
-                         f"physical_layout; i.e. len(size) = {len(shape)} is not equal to "
-                         f"len(physical_layout) = {len(order)}")
+        raise ShapeError(
+            "empty_permuted",
+            f"Number of dimensions in size does not match the length of the "
+            f"physical_layout; i.e. len(size) = {len(shape)} is not equal to "
+            f"len(physical_layout) = {len(order)}",
+        )
     if sorted(order) != list(np.arange(len(shape))):
         if any(not 0 <= d < len(shape) for d in order):
             bad = next(d for d in order if not 0 <= d < len(shape))
-            raise IndexError(f"Dimension out of range (expected to be between 0 and "
-                             f"{len(shape) - 1}, but got {bad})")
+            raise IndexError(
+                f"Dimension out of range (expected to be between 0 and "
+                f"{len(shape) - 1}, but got {bad})"
+            )
         raise RuntimeError("Duplicate dim not allowed")
     memory = np.empty([shape[d] for d in order], _chosen(dtype))
     array = memory.transpose(np.argsort(order)) if order else memory
@@ -550,45 +740,91 @@ def _method(function: Any) -> Any:
 
 
 @_method
-def new_zeros(input: Tensor, *size: Any, dtype: Any = None, device: Any = None,
-              requires_grad: bool = False, layout: Any = None, pin_memory: bool = False) -> Tensor:
+def new_zeros(
+    input: Tensor,
+    *size: Any,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+    pin_memory: bool = False,
+) -> Tensor:
     """Zeros of the given size in this tensor's dtype."""
     return zeros(*size, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
 
 
 @_method
-def new_ones(input: Tensor, *size: Any, dtype: Any = None, device: Any = None,
-             requires_grad: bool = False, layout: Any = None, pin_memory: bool = False) -> Tensor:
+def new_ones(
+    input: Tensor,
+    *size: Any,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+    pin_memory: bool = False,
+) -> Tensor:
     """Ones of the given size in this tensor's dtype."""
     return ones(*size, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
 
 
 @_method
-def new_empty(input: Tensor, *size: Any, dtype: Any = None, device: Any = None,
-              requires_grad: bool = False, layout: Any = None, pin_memory: bool = False) -> Tensor:
+def new_empty(
+    input: Tensor,
+    *size: Any,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+    pin_memory: bool = False,
+) -> Tensor:
     """An uninitialised tensor of the given size in this tensor's dtype."""
     return empty(*size, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
 
 
 @_method
-def new_empty_strided(input: Tensor, size: Any, stride: Any, dtype: Any = None,
-                      layout: Any = None, device: Any = None, pin_memory: bool = False,
-                      requires_grad: bool = False) -> Tensor:
+def new_empty_strided(
+    input: Tensor,
+    size: Any,
+    stride: Any,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+) -> Tensor:
     """An uninitialised tensor with the given strides in this tensor's dtype."""
     return empty_strided(size, stride, dtype=dtype or input.dtype, requires_grad=requires_grad)
 
 
 @_method
-def new_full(input: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None,
-             requires_grad: bool = False, layout: Any = None, pin_memory: bool = False) -> Tensor:
+def new_full(
+    input: Tensor,
+    size: Any,
+    fill_value: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+    pin_memory: bool = False,
+) -> Tensor:
     """One value in the given size in this tensor's dtype."""
-    return full(size, fill_value, dtype=dtype or input.dtype, device=device,
-                requires_grad=requires_grad)
+    return full(
+        size, fill_value, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad
+    )
 
 
 @_method
-def new_tensor(input: Tensor, data: Any, *, dtype: Any = None, device: Any = None,
-               requires_grad: bool = False, layout: Any = None, pin_memory: bool = False) -> Tensor:
+def new_tensor(
+    input: Tensor,
+    data: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+    pin_memory: bool = False,
+) -> Tensor:
     """A copy of `data` in this tensor's dtype."""
     return finish(_array_of(data, dtype or input.dtype), requires_grad, device)
 

@@ -128,16 +128,21 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
     if index._array.size == 0:
         if index._array.dtype.kind not in "iu":
             check_index("gather", index)
-        return apply(Gather, input, index, axis=axis) if len(wanted) == len(shape) \
+        return (
+            apply(Gather, input, index, axis=axis)
+            if len(wanted) == len(shape)
             else input.new_empty(wanted)
+        )
     check_index("gather", index)
     if max(len(wanted), 1) != max(len(shape), 1):
         raise ShapeError("Index tensor must have the same number of dimensions as input tensor")
     for d, (n, k) in enumerate(zip(shape, wanted, strict=False)):
         if d != axis and k > n:
-            raise ShapeError(f"Size does not match at dimension {d} expected index {list(wanted)} "
-                             f"to be no larger than self {list(shape)} apart from dimension "
-                             f"{axis}")
+            raise ShapeError(
+                f"Size does not match at dimension {d} expected index {list(wanted)} "
+                f"to be no larger than self {list(shape)} apart from dimension "
+                f"{axis}"
+            )
     check_range(index._array, shape[axis] if shape else 1, axis)
     return apply(Gather, input, index, axis=axis)
 
@@ -155,8 +160,9 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
         raise DtypeError("index_select(): Expected dtype int32 or int64 for index")
     axis = canonical_dim(dim, array.ndim)
     if array.ndim == 0 and places.size != 1:
-        raise ShapeError("index_select(): Index to scalar can have only 1 value, got "
-                         f"{places.size} value(s)")
+        raise ShapeError(
+            f"index_select(): Index to scalar can have only 1 value, got {places.size} value(s)"
+        )
     extent = array.shape[axis] if array.ndim else 1
     if places.size and (places.min() < 0 or places.max() >= extent):
         raise DimError("index out of range in self")
@@ -177,17 +183,22 @@ def check_positions(name: str, input: Tensor, index: Tensor) -> None:
     """The errors for an index that does not name elements of the flattened input."""
     places, count = index._array, input._array.size
     if places.dtype != np.int64:
-        raise DtypeError(f"{name}(): Expected a long tensor for index, but got "
-                         f"{dtypes.cpp_name(index.dtype)}")
+        raise DtypeError(
+            f"{name}(): Expected a long tensor for index, but got {dtypes.cpp_name(index.dtype)}"
+        )
     if places.size == 0:
         return
     if count == 0:
-        raise DimError(f"{name}(): tried to take from an empty tensor" if name == "take" else
-                       f"{name}(): tried to put elements into an empty tensor")
+        raise DimError(
+            f"{name}(): tried to take from an empty tensor"
+            if name == "take"
+            else f"{name}(): tried to put elements into an empty tensor"
+        )
     if places.min() < -count or places.max() >= count:
         bad = places[(places < -count) | (places >= count)].flat[0]
-        raise DimError(f"out of range: tried to access index {bad} on a tensor of {count} "
-                       "elements.")
+        raise DimError(
+            f"out of range: tried to access index {bad} on a tensor of {count} elements."
+        )
 
 
 @public(method=True, out=True)
@@ -196,18 +207,27 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
     from the flattened input.
     """
     if indices._array.dtype != np.int64:
-        raise DtypeError("torch.take_along_dim(): dtype of indices should be Long but got "
-                         f"{dtypes.cpp_name(indices.dtype)}")
+        raise DtypeError(
+            "torch.take_along_dim(): dtype of indices should be Long but got "
+            f"{dtypes.cpp_name(indices.dtype)}"
+        )
     if dim is None:
         return gather(input.reshape(-1), 0, indices.reshape(-1))
     shape, wanted = input._array.shape, indices._array.shape
     if len(shape) != len(wanted):
-        raise ShapeError("torch.take_along_dim(): input and indices should have the same number of "
-                         f"dimensions, but got {len(shape)} dimensions for input, and "
-                         f"{len(wanted)} dimensions for indices")
+        raise ShapeError(
+            "torch.take_along_dim(): input and indices should have the same number of "
+            f"dimensions, but got {len(shape)} dimensions for input, and "
+            f"{len(wanted)} dimensions for indices"
+        )
     axis = canonical_dim(dim, len(shape))
-    rest = broadcast_shapes((*shape[:axis], 1, *shape[axis + 1 :]),
-                            (*wanted[:axis], 1, *wanted[axis + 1 :])) if shape else ()
+    rest = (
+        broadcast_shapes(
+            (*shape[:axis], 1, *shape[axis + 1 :]), (*wanted[:axis], 1, *wanted[axis + 1 :])
+        )
+        if shape
+        else ()
+    )
     if shape:
         input = input.expand(*rest[:axis], shape[axis], *rest[axis + 1 :])
         indices = indices.expand(*rest[:axis], wanted[axis], *rest[axis + 1 :])
@@ -234,5 +254,3 @@ def fit_together(input: Tensor, other: Tensor) -> None:
     text = None if one == two else _clash(one, two)
     if text is not None:
         raise ShapeError(text.partition(" (shapes")[0])
-
-

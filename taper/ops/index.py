@@ -31,8 +31,10 @@ class Index(Opaque):
         return input[numpy_key(indices, spec)]
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *indices: Any, spec: Any) -> Any:
-        return (m.call(IndexAdjoint, grad, *indices, spec=spec, shape=input),
-                *[None for _ in indices])
+        return (
+            m.call(IndexAdjoint, grad, *indices, spec=spec, shape=input),
+            *[None for _ in indices],
+        )
 
 
 @op
@@ -50,8 +52,9 @@ class IndexAdjoint(Opaque):
             np.add.at(made, key, source)
         return made
 
-    def vjp(self, m: Any, grad: Any, out: Any, source: Any, *indices: Any, spec: Any,
-            shape: Any) -> Any:
+    def vjp(
+        self, m: Any, grad: Any, out: Any, source: Any, *indices: Any, spec: Any, shape: Any
+    ) -> Any:
         return m.call(Index, grad, *indices, spec=spec), *[None for _ in indices]
 
 
@@ -63,18 +66,30 @@ class IndexPut(Opaque):
     node_name = "IndexPutBackward0"
     saves = ("values.shape", "indices")
 
-    def forward(self, m: Any, input: Any, values: Any, *indices: Any, spec: Any,
-                accumulate: bool) -> Any:
+    def forward(
+        self, m: Any, input: Any, values: Any, *indices: Any, spec: Any, accumulate: bool
+    ) -> Any:
         made = input.copy()
         put(made, numpy_key(indices, spec), values, accumulate)
         return made
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, values: Any, *indices: Any, spec: Any,
-            accumulate: bool, needs: Any) -> Any:
+    def vjp(
+        self,
+        m: Any,
+        grad: Any,
+        out: Any,
+        input: Any,
+        values: Any,
+        *indices: Any,
+        spec: Any,
+        accumulate: bool,
+        needs: Any,
+    ) -> Any:
         rest = grad
         if needs[0] and not accumulate:
-            rest = m.call(IndexPut, grad, m.zeros((), grad.dtype), *indices, spec=spec,
-                          accumulate=False)
+            rest = m.call(
+                IndexPut, grad, m.zeros((), grad.dtype), *indices, spec=spec, accumulate=False
+            )
         picked = None
         if needs[1]:
             picked = m.sum_to(m.call(Index, grad, *indices, spec=spec), values)
@@ -117,8 +132,12 @@ def _checked_index(index: Tensor) -> Tensor:
         if index._array.dtype == np.uint8:
             import warnings
 
-            warnings.warn("indexing with dtype torch.uint8 is now deprecated, please use a dtype "
-                          "torch.bool instead.", UserWarning, stacklevel=5)
+            warnings.warn(
+                "indexing with dtype torch.uint8 is now deprecated, please use a dtype "
+                "torch.bool instead.",
+                UserWarning,
+                stacklevel=5,
+            )
             return wrap(index._array != 0)
         return index
     raise DimError("tensors used as indices must be long, int, byte or bool tensors")
@@ -141,8 +160,12 @@ def parse(shape: tuple[int, ...], key: Any) -> tuple[tuple[Any, ...], list[Tenso
             parsed.append(_slice(item))
             used += 1
             continue
-        if isinstance(item, Tensor) and item._array.ndim == 0 and item._array.dtype.kind in "iu" \
-                and item._array.dtype != np.uint8:
+        if (
+            isinstance(item, Tensor)
+            and item._array.ndim == 0
+            and item._array.dtype.kind in "iu"
+            and item._array.dtype != np.uint8
+        ):
             parsed.append(int(item._array))
             used += 1
             continue
@@ -155,12 +178,16 @@ def parse(shape: tuple[int, ...], key: Any) -> tuple[tuple[Any, ...], list[Tenso
             parsed.append(item.__index__())
             used += 1
         else:
-            raise TypeError("only integers, slices (`:`), ellipsis (`...`), None and long or byte "
-                            f"Variables are valid indices (got {type(item).__name__})")
+            raise TypeError(
+                "only integers, slices (`:`), ellipsis (`...`), None and long or byte "
+                f"Variables are valid indices (got {type(item).__name__})"
+            )
     if used > len(shape):
         if len(shape) == 0 and all(isinstance(p, int) for p in parsed):
-            raise DimError("invalid index of a 0-dim tensor. Use `tensor.item()` in Python or "
-                           "`tensor.item<T>()` in C++ to convert a 0-dim tensor to a number")
+            raise DimError(
+                "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or "
+                "`tensor.item<T>()` in C++ to convert a 0-dim tensor to a number"
+            )
         raise DimError(f"too many indices for tensor of dimension {len(shape)}")
     if sum(p is Ellipsis for p in parsed) > 1:
         raise DimError("an index can only have a single ellipsis ('...')")
@@ -193,7 +220,8 @@ def _split_key(shape: Any, parsed: list[Any]) -> tuple[tuple[Any, ...], list[Ten
                         raise DimError(
                             f"The shape of the mask {list(item._array.shape)} at index {k} does "
                             f"not match the shape of the indexed tensor {list(shape)} at index "
-                            f"{dim + k}")
+                            f"{dim + k}"
+                        )
             if mask and count == 0:
                 basic.append(None)
                 item = wrap(item._array.reshape(1))
@@ -216,8 +244,9 @@ def _split_key(shape: Any, parsed: list[Any]) -> tuple[tuple[Any, ...], list[Ten
         else:
             extent = shape[dim]
             if not -extent <= item < extent:
-                raise DimError(f"index {item} is out of bounds for dimension {dim} with size "
-                               f"{extent}")
+                raise DimError(
+                    f"index {item} is out of bounds for dimension {dim} with size {extent}"
+                )
             basic.append(item)
             dim += 1
     return tuple(basic), indices, spec
@@ -243,8 +272,10 @@ def getitem(self: Tensor, key: Any) -> Tensor:
     shape = self._array.shape
     if type(key) is int:
         if not shape:
-            raise DimError("invalid index of a 0-dim tensor. Use `tensor.item()` in Python or "
-                           "`tensor.item<T>()` in C++ to convert a 0-dim tensor to a number")
+            raise DimError(
+                "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or "
+                "`tensor.item<T>()` in C++ to convert a 0-dim tensor to a number"
+            )
         extent = shape[0]
         if not -extent <= key < extent:
             raise DimError(f"index {key} is out of bounds for dimension 0 with size {extent}")
@@ -277,8 +308,10 @@ def _check_bounds(self: Tensor, basic: Any, indices: list[Tensor], spec: list[An
     try:
         np.broadcast_shapes(*used)
     except ValueError:
-        raise DimError("shape mismatch: indexing tensors could not be broadcast together with "
-                       "shapes " + ", ".join(str(list(s)) for s in used)) from None
+        raise DimError(
+            "shape mismatch: indexing tensors could not be broadcast together with "
+            "shapes " + ", ".join(str(list(s)) for s in used)
+        ) from None
 
 
 def setitem(self: Tensor, key: Any, value: Any) -> None:
@@ -303,8 +336,11 @@ def setitem(self: Tensor, key: Any, value: Any) -> None:
         touch(self)
         return
     view = apply(Slice, self, key=basic)
-    source = value if value._array.ndim <= view._array.ndim else \
-        value.reshape(_fit(value._array, view._array.shape).shape)
+    source = (
+        value
+        if value._array.ndim <= view._array.ndim
+        else value.reshape(_fit(value._array, view._array.shape).shape)
+    )
     assign(view, source, "copy_")
 
 
@@ -321,13 +357,23 @@ def _fit(source: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
                     f"The expanded size of the tensor ({shape[-back]}) must match the existing "
                     f"size ({source.shape[-back]}) at non-singleton dimension "
                     f"{len(shape) - back}.  Target sizes: {list(shape)}.  Tensor sizes: "
-                    f"{list(source.shape)}") from None
-        raise ShapeError(f"shape mismatch: value tensor of shape {list(source.shape)} cannot be "
-                         f"broadcast to indexing result of shape {list(shape)}") from None
+                    f"{list(source.shape)}"
+                ) from None
+        raise ShapeError(
+            f"shape mismatch: value tensor of shape {list(source.shape)} cannot be "
+            f"broadcast to indexing result of shape {list(shape)}"
+        ) from None
 
 
-def _put_indexed(self: Tensor, basic: Any, indices: list[Tensor], spec: Any, value: Tensor,
-                 accumulate: bool, taped: bool) -> None:
+def _put_indexed(
+    self: Tensor,
+    basic: Any,
+    indices: list[Tensor],
+    spec: Any,
+    value: Tensor,
+    accumulate: bool,
+    taped: bool,
+) -> None:
     if value.dtype is not self.dtype:
         if value._array.ndim == 0 or not accumulate:
             value = value.to(self.dtype)
@@ -358,9 +404,11 @@ def index_put_(input: Tensor, indices: Any, values: Tensor, accumulate: bool = F
     """input[indices] = values (or += with `accumulate`, counting repeated indices)."""
     basic, found, spec = parse(input._array.shape, _key_of(indices))
     if values.dtype is not input.dtype:
-        raise RuntimeError("Index put requires the source and destination dtypes match, got "
-                           f"{input.dtype.name} for the destination and {values.dtype.name} for "
-                           "the source.")
+        raise RuntimeError(
+            "Index put requires the source and destination dtypes match, got "
+            f"{input.dtype.name} for the destination and {values.dtype.name} for "
+            "the source."
+        )
     taped = mode.grad and (values.requires_grad or input.requires_grad)
     _check_bounds(input, basic, found, spec)
     _put_indexed(input, basic, found, _trim(spec), values, accumulate, taped)

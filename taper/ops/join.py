@@ -52,12 +52,15 @@ class Stack(Opaque):
 def listed(tensors: Any, name: str) -> list[Tensor]:
     """The tensors of a list or tuple. Raises: TypeError for anything else."""
     if not isinstance(tensors, (list, tuple)):
-        raise TypeError(f"{name}(): argument 'tensors' (position 1) must be tuple of Tensors, not "
-                        f"{type(tensors).__name__}")
+        raise TypeError(
+            f"{name}(): argument 'tensors' (position 1) must be tuple of Tensors, not "
+            f"{type(tensors).__name__}"
+        )
     for place, each in enumerate(tensors):
         if not isinstance(each, Tensor):
-            raise TypeError(f"expected Tensor as element {place} in argument 0, but got "
-                            f"{type(each).__name__}")
+            raise TypeError(
+                f"expected Tensor as element {place} in argument 0, but got {type(each).__name__}"
+            )
     return list(tensors)
 
 
@@ -83,8 +86,9 @@ def cat(tensors: Any, dim: int = 0) -> Tensor:
         raise ValueError("torch.cat(): expected a non-empty list of Tensors")
     for place, each in enumerate(found):
         if each._array.ndim == 0:
-            raise ShapeError(f"zero-dimensional tensor (at position {place}) cannot be "
-                             "concatenated")
+            raise ShapeError(
+                f"zero-dimensional tensor (at position {place}) cannot be concatenated"
+            )
     found = promoted(found)
     real = [x for x in found if x._array.shape != (0,)] or found[:1]
     shape = real[0]._array.shape
@@ -94,13 +98,16 @@ def cat(tensors: Any, dim: int = 0) -> Tensor:
         if other == (0,):
             continue
         if len(other) != len(shape):
-            raise ShapeError("Tensors must have same number of dimensions: got "
-                             f"{len(shape)} and {len(other)}")
+            raise ShapeError(
+                f"Tensors must have same number of dimensions: got {len(shape)} and {len(other)}"
+            )
         for d, (n, k) in enumerate(zip(shape, other, strict=True)):
             if n != k and d != axis:
-                raise ShapeError(f"Sizes of tensors must match except in dimension {axis}. "
-                                 f"Expected size {n} but got size {k} for tensor number {place} "
-                                 "in the list.")
+                raise ShapeError(
+                    f"Sizes of tensors must match except in dimension {axis}. "
+                    f"Expected size {n} but got size {k} for tensor number {place} "
+                    "in the list."
+                )
     return apply(Cat, *real, axis=axis)
 
 
@@ -117,8 +124,10 @@ def stack(tensors: Any, dim: int = 0) -> Tensor:
     axis = canonical_dim(dim, len(shape) + 1)
     for place, each in enumerate(found):
         if each._array.shape != shape:
-            raise ShapeError(f"stack expects each tensor to be equal size, but got {list(shape)} "
-                             f"at entry 0 and {list(each._array.shape)} at entry {place}")
+            raise ShapeError(
+                f"stack expects each tensor to be equal size, but got {list(shape)} "
+                f"at entry 0 and {list(each._array.shape)} at entry {place}"
+            )
     return apply(Stack, *promoted(found), axis=axis)
 
 
@@ -190,8 +199,10 @@ def dstack(tensors: Any) -> Tensor:
 @public(out=True)
 def column_stack(tensors: Any) -> Tensor:
     """Tensors beside each other, numbers and vectors being columns."""
-    columns = [x.reshape(x._array.size, 1) if x._array.ndim <= 1 else x
-               for x in _nonempty(tensors, "column_stack")]
+    columns = [
+        x.reshape(x._array.size, 1) if x._array.ndim <= 1 else x
+        for x in _nonempty(tensors, "column_stack")
+    ]
     return hstack(columns)
 
 
@@ -202,8 +213,10 @@ def block_diag(*tensors: Tensor) -> Tensor:
 
     for each in tensors:
         if each._array.ndim > 2:
-            raise ShapeError("torch.block_diag: Input tensors must have 2 or fewer dimensions. "
-                             f"Input {tensors.index(each)} has {each._array.ndim} dimensions")
+            raise ShapeError(
+                "torch.block_diag: Input tensors must have 2 or fewer dimensions. "
+                f"Input {tensors.index(each)} has {each._array.ndim} dimensions"
+            )
     blocks = promoted([_at_least(x, 2) for x in tensors]) if tensors else []
     if not blocks:
         return zeros(1, 0)
@@ -232,18 +245,25 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
     if indexing is None:
         import warnings
 
-        warnings.warn("torch.meshgrid: in an upcoming release, it will be required to pass the "
-                      "indexing argument.", UserWarning, stacklevel=2)
+        warnings.warn(
+            "torch.meshgrid: in an upcoming release, it will be required to pass the "
+            "indexing argument.",
+            UserWarning,
+            stacklevel=2,
+        )
         indexing = "ij"
     if indexing not in ("ij", "xy"):
-        raise RuntimeError("torch.meshgrid: indexing must be one of \"xy\" or \"ij\", but "
-                           f"received: {indexing}")
+        raise RuntimeError(
+            f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}'
+        )
     for each in tensors:
         if each._array.dtype != tensors[0]._array.dtype:
             raise RuntimeError("torch.meshgrid expects all tensors to have the same dtype")
         if each._array.ndim > 1:
-            raise ShapeError("torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: "
-                             f"{list(each._array.shape)}")
+            raise ShapeError(
+                "torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: "
+                f"{list(each._array.shape)}"
+            )
     swap = indexing == "xy" and len(tensors) >= 2
     order = [tensors[1], tensors[0], *tensors[2:]] if swap else list(tensors)
     shape = tuple(x._array.size for x in order)
@@ -263,8 +283,7 @@ def cartesian_prod(*tensors: Tensor) -> Tensor:
     """All tuples of one element of each vector, as rows; of a single vector, the vector."""
     for each in tensors:
         if each._array.ndim != 1:
-            raise ShapeError("Expect a 1D vector, but got shape "
-                             f"{list(each._array.shape)}")
+            raise ShapeError(f"Expect a 1D vector, but got shape {list(each._array.shape)}")
     if len(tensors) == 1:
         return tensors[0]
     grids = meshgrid(*tensors, indexing="ij")
@@ -275,8 +294,7 @@ def cartesian_prod(*tensors: Tensor) -> Tensor:
 def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> Tensor:
     """All choices of `r` elements of a vector, as rows, in the order of their positions."""
     if input._array.ndim != 1:
-        raise ShapeError("Expect a 1D vector, but got shape "
-                         f"{list(input._array.shape)}")
+        raise ShapeError(f"Expect a 1D vector, but got shape {list(input._array.shape)}")
     if r < 0:
         raise RuntimeError(f"Expect a non-negative number, but got {r}")
     if r == 0:
@@ -287,7 +305,8 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
 
     from taper.tensor import wrap
 
-    choose: Any = itertools.combinations_with_replacement if with_replacement \
-        else itertools.combinations
+    choose: Any = (
+        itertools.combinations_with_replacement if with_replacement else itertools.combinations
+    )
     rows = np.array(list(choose(range(input._array.size), r)), np.int64).reshape(-1, r)
     return input[wrap(rows)]

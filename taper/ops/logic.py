@@ -162,10 +162,12 @@ def _check_bits(kernel: str, *operands: Any, shift: bool = False) -> None:
         if isinstance(x, Tensor):
             refuse(x, "fcV", kernel)
         elif not isinstance(x, int):
-            raise UnsupportedDtype(f'"{kernel}" not implemented for \'Float\'')
-    if shift and all(isinstance(x, bool) or (isinstance(x, Tensor) and x._array.dtype.kind == "b")
-                     for x in operands):
-        raise UnsupportedDtype(f'"{kernel}" not implemented for \'Bool\'')
+            raise UnsupportedDtype(f"\"{kernel}\" not implemented for 'Float'")
+    if shift and all(
+        isinstance(x, bool) or (isinstance(x, Tensor) and x._array.dtype.kind == "b")
+        for x in operands
+    ):
+        raise UnsupportedDtype(f"\"{kernel}\" not implemented for 'Bool'")
 
 
 @public(method=True, inplace=True, out=True)
@@ -242,15 +244,22 @@ def _changing(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 def bind_bit_operators() -> None:
     """Gives Tensor & | ^ ~ << >>."""
-    pairs = {"and": bitwise_and, "or": bitwise_or, "xor": bitwise_xor,
-             "lshift": bitwise_left_shift, "rshift": bitwise_right_shift}
+    pairs = {
+        "and": bitwise_and,
+        "or": bitwise_or,
+        "xor": bitwise_xor,
+        "lshift": bitwise_left_shift,
+        "rshift": bitwise_right_shift,
+    }
     for name, function in pairs.items():
-        for key, method in ((name, _operator(function)),
-                            ("r" + name, _operator(function, swapped=True)),
-                            ("i" + name, _changing(function, f"__i{name}__"))):
+        for key, method in (
+            (name, _operator(function)),
+            ("r" + name, _operator(function, swapped=True)),
+            ("i" + name, _changing(function, f"__i{name}__")),
+        ):
             method.__name__ = f"__{key}__"
             setattr(Tensor, f"__{key}__", method)
-    setattr(Tensor, "__invert__", lambda self: bitwise_not(self))
+    Tensor.__invert__ = lambda self: bitwise_not(self)
 
 
 bind_bit_operators()

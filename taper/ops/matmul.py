@@ -21,8 +21,10 @@ def product(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _vjp(m: Any, grad: Any, x: Any, y: Any, needs: Any) -> Any:
-    return (m.matmul(grad, m.swapaxes(conj_of(m, y), -1, -2)) if needs[0] else None,
-            m.matmul(m.swapaxes(conj_of(m, x), -1, -2), grad) if needs[1] else None)
+    return (
+        m.matmul(grad, m.swapaxes(conj_of(m, y), -1, -2)) if needs[0] else None,
+        m.matmul(m.swapaxes(conj_of(m, x), -1, -2), grad) if needs[1] else None,
+    )
 
 
 @op
@@ -57,13 +59,23 @@ def check_product(name: str, one: Tensor, other: Tensor) -> None:
     """The errors for factors that do not fit: dtypes and inner sizes."""
     a, b = one._array, other._array
     if a.dtype != b.dtype:
-        raise DtypeError(name, f"expected m1 and m2 to have the same dtype, but got: "
-                         f"{_c_name(one)} != {_c_name(other)}")
+        raise DtypeError(
+            name,
+            f"expected m1 and m2 to have the same dtype, but got: "
+            f"{_c_name(one)} != {_c_name(other)}",
+        )
 
 
 def _c_name(t: Tensor) -> str:
-    names = {"float32": "float", "float64": "double", "int64": "long", "int32": "int",
-             "float16": "c10::Half", "bfloat16": "c10::BFloat16", "bool": "bool"}
+    names = {
+        "float32": "float",
+        "float64": "double",
+        "int64": "long",
+        "int32": "int",
+        "float16": "c10::Half",
+        "bfloat16": "c10::BFloat16",
+        "bool": "bool",
+    }
     return names.get(t.dtype.name, t.dtype.name)
 
 
@@ -84,8 +96,11 @@ def mm(input: Tensor, mat2: Tensor) -> Tensor:
 
 def _fit_inner(name: str, one: tuple[int, ...], other: tuple[int, ...]) -> None:
     if one[-1] != other[0]:
-        raise ShapeError(name, "mat1 and mat2 shapes cannot be multiplied "
-                         f"({one[0]}x{one[1]} and {other[0]}x{other[1]})")
+        raise ShapeError(
+            name,
+            "mat1 and mat2 shapes cannot be multiplied "
+            f"({one[0]}x{one[1]} and {other[0]}x{other[1]})",
+        )
 
 
 @public(method=True, out=True)
@@ -97,8 +112,11 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     if len(b) != 3:
         raise ShapeError("bmm", "batch2 must be a 3D tensor")
     if a[0] != b[0] or a[2] != b[1]:
-        raise ShapeError("bmm", "Expected size for first two dimensions of batch2 tensor to be: "
-                         f"[{a[0]}, {a[2]}] but got: [{b[0]}, {b[1]}].")
+        raise ShapeError(
+            "bmm",
+            "Expected size for first two dimensions of batch2 tensor to be: "
+            f"[{a[0]}, {a[2]}] but got: [{b[0]}, {b[1]}].",
+        )
     check_product("bmm", input, mat2)
     return apply(Bmm, input, mat2)
 
@@ -115,19 +133,28 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         check_product("matmul", input, other)
         return apply(Mm, input, other)
     if not a or not b:
-        raise ShapeError("matmul", "both arguments to matmul need to be at least 1D, but they are "
-                         f"{len(a)}D and {len(b)}D")
+        raise ShapeError(
+            "matmul",
+            "both arguments to matmul need to be at least 1D, but they are "
+            f"{len(a)}D and {len(b)}D",
+        )
     left = input.unsqueeze(0) if len(a) == 1 else input
     right = other.unsqueeze(1) if len(b) == 1 else other
     check_product("matmul", input, other)
     if a[-1] != right._array.shape[-2]:
         if len(a) == 1 and len(b) == 1:
-            raise ShapeError("matmul", f"inconsistent tensor size, expected tensor [{a[0]}] and "
-                             f"src [{b[0]}] to have the same number of elements, but got {a[0]} "
-                             f"and {b[0]} elements respectively")
+            raise ShapeError(
+                "matmul",
+                f"inconsistent tensor size, expected tensor [{a[0]}] and "
+                f"src [{b[0]}] to have the same number of elements, but got {a[0]} "
+                f"and {b[0]} elements respectively",
+            )
         one, two = left._array.shape, right._array.shape
-        raise ShapeError("matmul", f"mat1 and mat2 shapes cannot be multiplied "
-                         f"({one[-2]}x{one[-1]} and {two[-2]}x{two[-1]})")
+        raise ShapeError(
+            "matmul",
+            f"mat1 and mat2 shapes cannot be multiplied "
+            f"({one[-2]}x{one[-1]} and {two[-2]}x{two[-1]})",
+        )
     if left._array.ndim == 2 and right._array.ndim == 2:
         made = apply(Mm, left, right)
     elif right._array.ndim == 2 and left._array.ndim > 2:

@@ -378,8 +378,10 @@ def sgn(input: Tensor) -> Tensor:
 def sign(input: Tensor) -> Tensor:
     """-1, 0 or 1. Raises: RuntimeError for complex numbers (sgn takes them)."""
     if input._array.dtype.kind == "c":
-        raise UnsupportedDtype("Unlike NumPy, torch.sign is not intended to support complex "
-                               "numbers. Please use torch.sgn instead.")
+        raise UnsupportedDtype(
+            "Unlike NumPy, torch.sign is not intended to support complex "
+            "numbers. Please use torch.sgn instead."
+        )
     return input.clone() if input._array.dtype.kind == "b" else apply(Sign, input)
 
 

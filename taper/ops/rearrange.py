@@ -124,8 +124,10 @@ def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
     if ndim < 2:
         raise RuntimeError(f"expected total dims >= 2, but got total dims = {ndim}")
     if plane[0] == plane[1] or abs(plane[0] - plane[1]) == ndim:
-        raise RuntimeError("expected rotation dims to be different, but got dim0 = "
-                           f"{plane[0]} and dim1 = {plane[1]}")
+        raise RuntimeError(
+            "expected rotation dims to be different, but got dim0 = "
+            f"{plane[0]} and dim1 = {plane[1]}"
+        )
     for n, d in enumerate(plane):
         if not -ndim <= d < ndim:
             raise RuntimeError(f"Rotation dim{n} out of range, dim{n} = {d}")
@@ -150,8 +152,9 @@ def roll(input: Tensor, shifts: Any, dims: Any = ()) -> Tensor:
     if not along and len(steps) == 1:
         return apply(Roll, input, shifts=steps, axis=None)
     if len(steps) != len(along):
-        raise RuntimeError(f"shifts and dimensions must align. shifts: {len(steps)}, "
-                           f"dims:{len(along)}")
+        raise RuntimeError(
+            f"shifts and dimensions must align. shifts: {len(steps)}, dims:{len(along)}"
+        )
     axis = tuple(canonical_dim(d, input._array.ndim) for d in along)
     if not input._array.ndim:
         return input.clone()  # type: ignore[no-any-return]
@@ -170,8 +173,10 @@ def repeat(input: Tensor, *repeats: Any) -> Tensor:
     times = sizes_of(repeats, "repeat")
     shape = input._array.shape
     if len(times) < len(shape):
-        raise ShapeError("Number of dimensions of repeat dims can not be smaller than number of "
-                         "dimensions of tensor")
+        raise ShapeError(
+            "Number of dimensions of repeat dims can not be smaller than number of "
+            "dimensions of tensor"
+        )
     padded = (1,) * (len(times) - len(shape)) + shape
     made = [n * t for n, t in zip(padded, times, strict=True)]
     for n, t in zip(made, times, strict=True):
@@ -191,15 +196,17 @@ def _check_repeats(counts: np.ndarray, dtype: dtypes.dtype) -> None:
     if counts.ndim > 1:
         raise ShapeError("repeats must be 0-dim or 1-dim tensor")
     if counts.dtype not in (np.int64, np.int32):
-        raise NotImplementedError("\"repeat_interleave_cpu\" not implemented for "
-                                  f"'{dtypes.cpp_name(dtype)}'")
+        raise NotImplementedError(
+            f"\"repeat_interleave_cpu\" not implemented for '{dtypes.cpp_name(dtype)}'"
+        )
     if counts.size and counts.min() < 0:
         raise RuntimeError("repeats can not be negative")
 
 
 @public(method=True)
-def repeat_interleave(input: Tensor, repeats: Any = None, dim: int | None = None, *,
-                      output_size: int | None = None) -> Tensor:
+def repeat_interleave(
+    input: Tensor, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
+) -> Tensor:
     """Each element (or each slice of `dim`) repeated, the copies beside each other.
 
     `repeats` is a count, or a tensor with one count per slice. Called with counts alone, gives the
@@ -232,8 +239,10 @@ def repeat_interleave(input: Tensor, repeats: Any = None, dim: int | None = None
     if counts.size == 1:
         return _beside(input, axis, int(counts.reshape(())))
     if counts.size != extent:
-        raise ShapeError("repeats must have the same size as input along dim, but got "
-                         f"repeats.size(0) = {counts.size} and input.size({axis}) = {extent}")
+        raise ShapeError(
+            "repeats must have the same size as input along dim, but got "
+            f"repeats.size(0) = {counts.size} and input.size({axis}) = {extent}"
+        )
     _check_output_size(output_size, counts)
     places = wrap(np.repeat(np.arange(extent), counts))
     return input.index_select(axis, places)  # type: ignore[no-any-return]
@@ -249,7 +258,8 @@ def _beside(input: Tensor, axis: int, times: int) -> Tensor:
     shape = input._array.shape
     apart = input.unsqueeze(axis + 1).expand(*shape[: axis + 1], times, *shape[axis + 1 :])
     return apart.clone().reshape(  # type: ignore[no-any-return]
-        (*shape[:axis], shape[axis] * times, *shape[axis + 1 :]))
+        (*shape[:axis], shape[axis] * times, *shape[axis + 1 :])
+    )
 
 
 # ---------------------------------------------------------------- triangles and diagonals
@@ -271,8 +281,16 @@ def triu(input: Tensor, diagonal: int = 0) -> Tensor:
     return apply(Triu, input, diagonal=int(diagonal))
 
 
-def _triangle(name: str, places: Any, row: int, col: int, offset: int,
-              dtype: dtypes.dtype | None, device: Any, layout: Any) -> Tensor:
+def _triangle(
+    name: str,
+    places: Any,
+    row: int,
+    col: int,
+    offset: int,
+    dtype: dtypes.dtype | None,
+    device: Any,
+    layout: Any,
+) -> Tensor:
     from taper.ops.create import finish
 
     if row < 0:
@@ -286,15 +304,29 @@ def _triangle(name: str, places: Any, row: int, col: int, offset: int,
 
 
 @public()
-def tril_indices(row: int, col: int, offset: int = 0, *, dtype: dtypes.dtype | None = None,
-                 device: Any = None, layout: Any = None) -> Tensor:
+def tril_indices(
+    row: int,
+    col: int,
+    offset: int = 0,
+    *,
+    dtype: dtypes.dtype | None = None,
+    device: Any = None,
+    layout: Any = None,
+) -> Tensor:
     """Rows and columns of the elements on and below a diagonal, as two rows of a matrix."""
     return _triangle("tril_indices", np.tril_indices, row, col, offset, dtype, device, layout)
 
 
 @public()
-def triu_indices(row: int, col: int, offset: int = 0, *, dtype: dtypes.dtype | None = None,
-                 device: Any = None, layout: Any = None) -> Tensor:
+def triu_indices(
+    row: int,
+    col: int,
+    offset: int = 0,
+    *,
+    dtype: dtypes.dtype | None = None,
+    device: Any = None,
+    layout: Any = None,
+) -> Tensor:
     """Rows and columns of the elements on and above a diagonal, as two rows of a matrix."""
     return _triangle("triu_indices", np.triu_indices, row, col, offset, dtype, device, layout)
 

@@ -16,8 +16,8 @@ from taper.errors import DimError, DtypeError, ShapeError
 from taper.op import Opaque, Reduction, op, public
 from taper.ops.arguments import refuse
 from taper.ops.arithmetic import conj_of
-from taper.ops.convert import cast
 from taper.ops.choose import maximum, minimum
+from taper.ops.convert import cast
 from taper.shapes import canonical_dim, canonical_dims
 from taper.tensor import Tensor
 
@@ -45,8 +45,9 @@ class Sum(Reduction):
         made = input.sum(axis=axis, keepdims=keepdims, dtype=wide(input.dtype) or input.dtype)
         return made.astype(input.dtype, copy=False)
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, axis: tuple[int, ...],
-            keepdims: bool) -> Any:
+    def vjp(
+        self, m: Any, grad: Any, out: Any, input: Any, *, axis: tuple[int, ...], keepdims: bool
+    ) -> Any:
         return m.broadcast_to(restore_dims(m, grad, axis, keepdims), input)
 
 
@@ -77,8 +78,9 @@ class Mean(Reduction):
         made = input.sum(axis=axis, keepdims=keepdims, dtype=wide(input.dtype) or input.dtype)
         return (made / count_of(input.shape, axis)).astype(input.dtype, copy=False)
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, axis: tuple[int, ...],
-            keepdims: bool) -> Any:
+    def vjp(
+        self, m: Any, grad: Any, out: Any, input: Any, *, axis: tuple[int, ...], keepdims: bool
+    ) -> Any:
         grad = restore_dims(m, grad, axis, keepdims)
         return m.broadcast_to(grad / count_of(input, axis), input)
 
@@ -110,8 +112,9 @@ def count_of(shape: tuple[int, ...], axis: tuple[int, ...]) -> int:
 
 
 @public(method=True, out=True)
-def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *,
-        dtype: dtypes.dtype | None = None) -> Tensor:
+def sum(
+    input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: dtypes.dtype | None = None
+) -> Tensor:
     """Sum of all elements, or over dimension(s) `dim`.
 
     Dtype: integers and bools are summed as int64 unless `dtype` says otherwise.
@@ -126,8 +129,9 @@ def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *,
 
 
 @public(method=True, out=True)
-def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *,
-         dtype: dtypes.dtype | None = None) -> Tensor:
+def mean(
+    input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: dtypes.dtype | None = None
+) -> Tensor:
     """Mean of all elements, or over dimension(s) `dim`.
 
     Raises: RuntimeError for integers and bools (cast first, or give `dtype`).
@@ -138,7 +142,8 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *,
         which = "Input" if dtype is None else "Optional"
         raise DtypeError(
             f"mean(): could not infer output dtype. {which} dtype must be either a floating point or "
-            f"complex dtype. Got: {dtypes.cpp_name(input.dtype)}")
+            f"complex dtype. Got: {dtypes.cpp_name(input.dtype)}"
+        )
     if dim is None and not keepdim:
         return apply(MeanAll, input)
     return apply(Mean, input, axis=canonical_dims(dim, input._array.ndim), keepdims=keepdim)
@@ -181,12 +186,18 @@ class Prod(Reduction):
         made = input.prod(axis=axis, keepdims=keepdims, dtype=dtype)
         return made.astype(input.dtype, copy=False)
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, axis: tuple[int, ...],
-            keepdims: bool) -> Any:
+    def vjp(
+        self, m: Any, grad: Any, out: Any, input: Any, *, axis: tuple[int, ...], keepdims: bool
+    ) -> Any:
         if not axis:
             return grad
-        return _product_vjp(m, restore_dims(m, grad, axis, keepdims),
-                            restore_dims(m, out, axis, keepdims), input, axis[0])
+        return _product_vjp(
+            m,
+            restore_dims(m, grad, axis, keepdims),
+            restore_dims(m, out, axis, keepdims),
+            input,
+            axis[0],
+        )
 
 
 @op
@@ -204,14 +215,20 @@ class ProdAll(Reduction):
     def vjp(self, m: Any, grad: Any, out: Any, input: Any) -> Any:
         if not len(input.shape):
             return grad
-        made = _product_vjp(m, m.reshape(grad, (1,)), m.reshape(out, (1,)),
-                            m.reshape(input, (-1,)), 0)
+        made = _product_vjp(
+            m, m.reshape(grad, (1,)), m.reshape(out, (1,)), m.reshape(input, (-1,)), 0
+        )
         return m.reshape(made, tuple(input.shape))
 
 
 @public(method=True, out=True)
-def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *,
-         dtype: dtypes.dtype | None = None) -> Tensor:
+def prod(
+    input: Tensor,
+    dim: int | None = None,
+    keepdim: bool = False,
+    *,
+    dtype: dtypes.dtype | None = None,
+) -> Tensor:
     """Product of all elements, or over dimension `dim`.
 
     Dtype: integers and bools are multiplied as int64 unless `dtype` says otherwise.
@@ -249,21 +266,30 @@ class PutAlong(Opaque):
 
     saves = ("index",)
 
-    def forward(self, m: Any, source: Any, index: Any, *, axis: int,
-                shape: tuple[int, ...]) -> Any:
+    def forward(self, m: Any, source: Any, index: Any, *, axis: int, shape: tuple[int, ...]) -> Any:
         if not shape:
             return source.copy()
         made = np.zeros(shape, source.dtype)
         np.put_along_axis(made, index, source, axis)
         return made
 
-    def vjp(self, m: Any, grad: Any, out: Any, source: Any, index: Any, *, axis: int,
-            shape: tuple[int, ...]) -> Any:
+    def vjp(
+        self,
+        m: Any,
+        grad: Any,
+        out: Any,
+        source: Any,
+        index: Any,
+        *,
+        axis: int,
+        shape: tuple[int, ...],
+    ) -> Any:
         return m.call(TakeAlong, grad, index, axis=axis), None
 
 
-def picked_vjp(m: Any, grad: Any, index: Any, shape: tuple[int, ...], axis: int,
-               keepdims: bool) -> Any:
+def picked_vjp(
+    m: Any, grad: Any, index: Any, shape: tuple[int, ...], axis: int, keepdims: bool
+) -> Any:
     """Gradient of values picked at `index`, one for each slice along `axis`."""
     if not keepdims and shape:
         grad, index = m.expand_dims(grad, axis), m.expand_dims(index, axis)
@@ -284,12 +310,18 @@ class _Extreme(Reduction):
 
     saves = ("input", "out")
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, axis: tuple[int, ...],
-            keepdims: bool) -> Any:
+    def vjp(
+        self, m: Any, grad: Any, out: Any, input: Any, *, axis: tuple[int, ...], keepdims: bool
+    ) -> Any:
         if not axis:
             return grad
-        return _evenly(m, restore_dims(m, grad, axis, keepdims),
-                       restore_dims(m, out, axis, keepdims), input, axis)
+        return _evenly(
+            m,
+            restore_dims(m, grad, axis, keepdims),
+            restore_dims(m, out, axis, keepdims),
+            input,
+            axis,
+        )
 
 
 @op
@@ -364,8 +396,10 @@ class MaxDim(_ExtremeDim):
     node_name = "MaxBackward0"
 
     def forward(self, m: Any, input: Any, *, axis: int, keepdims: bool) -> Any:
-        return (input.max(axis=axis if input.ndim else None, keepdims=keepdims),
-                input.argmax(axis=axis if input.ndim else None, keepdims=keepdims))
+        return (
+            input.max(axis=axis if input.ndim else None, keepdims=keepdims),
+            input.argmax(axis=axis if input.ndim else None, keepdims=keepdims),
+        )
 
 
 @op
@@ -376,8 +410,10 @@ class MinDim(_ExtremeDim):
     node_name = "MinBackward0"
 
     def forward(self, m: Any, input: Any, *, axis: int, keepdims: bool) -> Any:
-        return (input.min(axis=axis if input.ndim else None, keepdims=keepdims),
-                input.argmin(axis=axis if input.ndim else None, keepdims=keepdims))
+        return (
+            input.min(axis=axis if input.ndim else None, keepdims=keepdims),
+            input.argmin(axis=axis if input.ndim else None, keepdims=keepdims),
+        )
 
 
 def check_nonempty(name: str, shape: tuple[int, ...], axis: Any) -> None:
@@ -386,9 +422,11 @@ def check_nonempty(name: str, shape: tuple[int, ...], axis: Any) -> None:
     """
     if axis is None:
         if 0 in shape:
-            raise ShapeError(f"{name}(): Expected reduction dim to be specified for "
-                               "input.numel() == 0. Specify the reduction dim with the 'dim' "
-                               "argument.")
+            raise ShapeError(
+                f"{name}(): Expected reduction dim to be specified for "
+                "input.numel() == 0. Specify the reduction dim with the 'dim' "
+                "argument."
+            )
         return
     for a in axis:
         if shape and shape[a] == 0:
@@ -474,12 +512,19 @@ class AMinMax(Reduction):
     def forward(self, m: Any, input: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
         return (input.min(axis=axis, keepdims=keepdims), input.max(axis=axis, keepdims=keepdims))
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, axis: tuple[int, ...],
-            keepdims: bool) -> Any:
+    def vjp(
+        self, m: Any, grad: Any, out: Any, input: Any, *, axis: tuple[int, ...], keepdims: bool
+    ) -> Any:
         shares = [
-            _evenly(m, restore_dims(m, g, axis, keepdims), restore_dims(m, o, axis, keepdims),
-                    input, axis)
-            for g, o in zip(grad, out, strict=True) if g is not None
+            _evenly(
+                m,
+                restore_dims(m, g, axis, keepdims),
+                restore_dims(m, o, axis, keepdims),
+                input,
+                axis,
+            )
+            for g, o in zip(grad, out, strict=True)
+            if g is not None
         ]
         return shares[0] + shares[1] if len(shares) == 2 else shares[0]
 
@@ -491,8 +536,10 @@ def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> 
     array = input._array
     if dim is None:
         if not array.size:
-            raise ShapeError("aminmax(): cannot compute aminmax over an empty dimension as the "
-                             "operation has no identity.")
+            raise ShapeError(
+                "aminmax(): cannot compute aminmax over an empty dimension as the "
+                "operation has no identity."
+            )
         axis = tuple(range(array.ndim))
     else:
         axis = (canonical_dim(dim, array.ndim),)

@@ -15,8 +15,16 @@ from taper.errors import DimError, DtypeError, ShapeError
 from taper.op import Opaque, op, public
 from taper.ops.arithmetic import conj_of
 from taper.ops.convert import cast
-from taper.ops.gather import Gather, IndexSelect, Take, along, check_index, check_positions
-from taper.ops.gather import check_range, fit_together
+from taper.ops.gather import (
+    Gather,
+    IndexSelect,
+    Take,
+    along,
+    check_index,
+    check_positions,
+    check_range,
+    fit_together,
+)
 from taper.shapes import canonical_dim
 from taper.tensor import Tensor, wrap
 
@@ -87,8 +95,18 @@ class Scatter(Opaque):
     def forward(self, m: Any, input: Any, src: Any, index: Any, *, axis: int) -> Any:
         return _scattered(input, index, src, axis, _set)
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, src: Any, index: Any, *, axis: int,
-            needs: Any) -> Any:
+    def vjp(
+        self,
+        m: Any,
+        grad: Any,
+        out: Any,
+        input: Any,
+        src: Any,
+        index: Any,
+        *,
+        axis: int,
+        needs: Any,
+    ) -> Any:
         rest = taken = None
         if needs[0]:
             rest = m.call(Scatter, grad, m.zeros((), grad.dtype), index, axis=axis)
@@ -126,13 +144,30 @@ class ScatterAdd(Opaque):
     def forward(self, m: Any, input: Any, src: Any, index: Any, *, axis: int) -> Any:
         return _scattered(input, index, src, axis, np.add.at)
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, src: Any, index: Any, *, axis: int,
-            needs: Any) -> Any:
+    def vjp(
+        self,
+        m: Any,
+        grad: Any,
+        out: Any,
+        input: Any,
+        src: Any,
+        index: Any,
+        *,
+        axis: int,
+        needs: Any,
+    ) -> Any:
         return grad, _picked(m, grad, src, index, axis) if needs[1] else None, None
 
 
-_UFUNCS = {"sum": np.add, "add": np.add, "prod": np.multiply, "multiply": np.multiply,
-           "mean": np.add, "amax": np.maximum, "amin": np.minimum}
+_UFUNCS = {
+    "sum": np.add,
+    "add": np.add,
+    "prod": np.multiply,
+    "multiply": np.multiply,
+    "mean": np.add,
+    "amax": np.maximum,
+    "amin": np.minimum,
+}
 
 
 def _neutral(reduce: str, dtype: np.dtype) -> Any:
@@ -157,20 +192,46 @@ class ScatterReduce(Opaque):
     node_name = "ScatterReduceBackward0"
     saves = ("input", "src", "index", "out")
 
-    def forward(self, m: Any, input: Any, src: Any, index: Any, *, axis: int, reduce: str,
-                include_self: bool) -> Any:
+    def forward(
+        self,
+        m: Any,
+        input: Any,
+        src: Any,
+        index: Any,
+        *,
+        axis: int,
+        reduce: str,
+        include_self: bool,
+    ) -> Any:
         start = input
         if not include_self and index.size:
-            start = _scattered(input, index, np.asarray(_neutral(reduce, input.dtype),
-                                                        input.dtype), axis, _set)
+            start = _scattered(
+                input, index, np.asarray(_neutral(reduce, input.dtype), input.dtype), axis, _set
+            )
         made = _scattered(start, index, src, axis, _UFUNCS[reduce].at)
         if reduce == "mean":
-            made = _divided(made, _scattered(
-                np.full(input.shape, int(include_self)), index, np.asarray(1), axis, np.add.at))
+            made = _divided(
+                made,
+                _scattered(
+                    np.full(input.shape, int(include_self)), index, np.asarray(1), axis, np.add.at
+                ),
+            )
         return made
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, src: Any, index: Any, *, axis: int,
-            reduce: str, include_self: bool, needs: Any) -> Any:
+    def vjp(
+        self,
+        m: Any,
+        grad: Any,
+        out: Any,
+        input: Any,
+        src: Any,
+        index: Any,
+        *,
+        axis: int,
+        reduce: str,
+        include_self: bool,
+        needs: Any,
+    ) -> Any:
         place = _Places(m, index, axis)
         size = tuple(src.shape)
         whole = tuple(index.shape) == size
@@ -188,15 +249,23 @@ class _Places:
         self.m, self.index, self.axis = m, index, axis
 
     def spread(self, x: Any, shape: Any) -> Any:
-        return self.m.call(ScatterAdd, self.m.zeros(tuple(shape), x.dtype), x, self.index,
-                           axis=self.axis)
+        return self.m.call(
+            ScatterAdd, self.m.zeros(tuple(shape), x.dtype), x, self.index, axis=self.axis
+        )
 
     def taken(self, x: Any) -> Any:
         return self.m.call(Gather, x, self.index, axis=self.axis)
 
     def product(self, start: Any, factors: Any) -> Any:
-        return self.m.call(ScatterReduce, start, factors, self.index, axis=self.axis,
-                           reduce="prod", include_self=True)
+        return self.m.call(
+            ScatterReduce,
+            start,
+            factors,
+            self.index,
+            axis=self.axis,
+            reduce="prod",
+            include_self=True,
+        )
 
 
 def _divided(total: np.ndarray, count: np.ndarray) -> np.ndarray:
@@ -207,8 +276,16 @@ def _divided(total: np.ndarray, count: np.ndarray) -> np.ndarray:
     return total / count.astype(total.dtype)  # type: ignore[no-any-return]
 
 
-def _reduce_vjp(m: Any, grad: Any, out: Any, input: Any, src: Any, reduce: str,
-                include_self: bool, place: _Places) -> Any:
+def _reduce_vjp(
+    m: Any,
+    grad: Any,
+    out: Any,
+    input: Any,
+    src: Any,
+    reduce: str,
+    include_self: bool,
+    place: _Places,
+) -> Any:
     """Gradients of input and source; input's is not yet zeroed where it was left out."""
     if reduce == "sum":
         return grad, place.taken(grad)
@@ -229,8 +306,9 @@ def _reduce_vjp(m: Any, grad: Any, out: Any, input: Any, src: Any, reduce: str,
     return (own * share if include_self else grad), chosen * place.taken(share)
 
 
-def _product_vjp(m: Any, grad: Any, input: Any, src: Any, include_self: bool,
-                 place: _Places) -> Any:
+def _product_vjp(
+    m: Any, grad: Any, input: Any, src: Any, include_self: bool, place: _Places
+) -> Any:
     # A factor's derivative is the product of the others: the product of all that are not zero,
     # divided by the factor, or 0 where another factor is zero.
     zero, own_zero = m.equal(src, 0), m.equal(input, 0)
@@ -260,12 +338,14 @@ def _check_scatter(name: str, input: Tensor, axis: int, index: Tensor, src: Any)
     if src is not None and max(len(wanted), 1) != max(src._array.ndim, 1):
         raise ShapeError("Index tensor must have the same number of dimensions as src tensor")
     given = () if src is None else src._array.shape
-    if any(k > n for d, (n, k) in enumerate(zip(shape, wanted, strict=False)) if d != axis) or \
-            any(k > n for n, k in zip(given, wanted, strict=False)):
+    if any(k > n for d, (n, k) in enumerate(zip(shape, wanted, strict=False)) if d != axis) or any(
+        k > n for n, k in zip(given, wanted, strict=False)
+    ):
         raise ShapeError(
             f"Expected index {list(wanted)} to be no larger than self {list(shape)} apart from "
             f"dimension {axis}"
-            + (f" and to be no larger size than src {list(given)}" if src is not None else ""))
+            + (f" and to be no larger size than src {list(given)}" if src is not None else "")
+        )
     check_range(index._array, shape[axis] if shape else 1, axis)
 
 
@@ -279,8 +359,15 @@ def _value(value: Any, dtype: dtypes.dtype) -> Tensor:
 
 
 @public(method=True, inplace=True, out=True)
-def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None,
-            reduce: str | None = None) -> Tensor:
+def scatter(
+    input: Tensor,
+    dim: int,
+    index: Tensor,
+    src: Any = None,
+    *,
+    value: Any = None,
+    reduce: str | None = None,
+) -> Tensor:
     """`input` with src[i][j] at the place index[i][j] of dimension `dim` (or one number there).
 
     `reduce` "add" or "multiply" combines with what is there instead of replacing it.
@@ -289,8 +376,7 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: A
     axis = canonical_dim(dim, input._array.ndim)
     given = value if src is None else src
     source = given if isinstance(given, Tensor) and src is not None else None
-    if source is not None and source._array.ndim == 0 and input._array.ndim and \
-            index._array.ndim:
+    if source is not None and source._array.ndim == 0 and input._array.ndim and index._array.ndim:
         source = None
     _check_scatter("scatter", input, axis, index, source)
     if source is None:
@@ -321,19 +407,22 @@ _REDUCTIONS = ("sum", "prod", "mean", "amax", "amin")
 
 
 @public(method=True, inplace=True, out=True)
-def scatter_reduce(input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *,
-                   include_self: bool = True) -> Tensor:
+def scatter_reduce(
+    input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
+) -> Tensor:
     """Each place of `input` reduced with the elements of `src` that the index sends there.
 
     `reduce` is sum, prod, mean, amax or amin; `include_self` says whether input's element counts.
     """
     if reduce not in _REDUCTIONS:
-        raise RuntimeError("reduce argument must be either sum, prod, mean, amax or amin, got "
-                           f"{reduce}")
+        raise RuntimeError(
+            f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}"
+        )
     axis = canonical_dim(dim, input._array.ndim)
     _check_scatter("scatter", input, axis, index, src)
-    return apply(ScatterReduce, input, src, index, axis=axis, reduce=reduce,
-                 include_self=bool(include_self))
+    return apply(
+        ScatterReduce, input, src, index, axis=axis, reduce=reduce, include_self=bool(include_self)
+    )
 
 
 # ---------------------------------------------------------------- a vector index
@@ -347,8 +436,7 @@ class IndexAdd(Opaque):
     node_name = "IndexAddBackward0"
     saves = ("source.shape", "index")
 
-    def forward(self, m: Any, input: Any, source: Any, index: Any, *, axis: int,
-                alpha: Any) -> Any:
+    def forward(self, m: Any, input: Any, source: Any, index: Any, *, axis: int, alpha: Any) -> Any:
         made = np.array(input, order="C")
         if alpha != 1:
             source = (source * alpha).astype(input.dtype)
@@ -356,12 +444,26 @@ class IndexAdd(Opaque):
         if input.ndim == 0:
             np.add.at(made.reshape(1), index, source.reshape(-1))
         else:
-            add_rows(np.moveaxis(made, axis, 0), index,
-                     np.moveaxis(source.reshape(-1) if source.ndim == 0 else source, axis, 0))
+            add_rows(
+                np.moveaxis(made, axis, 0),
+                index,
+                np.moveaxis(source.reshape(-1) if source.ndim == 0 else source, axis, 0),
+            )
         return made
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, source: Any, index: Any, *, axis: int,
-            alpha: Any, needs: Any) -> Any:
+    def vjp(
+        self,
+        m: Any,
+        grad: Any,
+        out: Any,
+        input: Any,
+        source: Any,
+        index: Any,
+        *,
+        axis: int,
+        alpha: Any,
+        needs: Any,
+    ) -> Any:
         taken = None
         if needs[1]:
             taken = m.reshape(m.call(IndexSelect, grad, index, axis=axis), source)
@@ -387,8 +489,18 @@ class IndexCopy(Opaque):
             made[(slice(None),) * axis + (index,)] = source
         return made
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, source: Any, index: Any, *, axis: int,
-            needs: Any) -> Any:
+    def vjp(
+        self,
+        m: Any,
+        grad: Any,
+        out: Any,
+        input: Any,
+        source: Any,
+        index: Any,
+        *,
+        axis: int,
+        needs: Any,
+    ) -> Any:
         rest = taken = None
         if needs[0]:
             rest = m.call(IndexCopy, grad, m.zeros((), grad.dtype), index, axis=axis)
@@ -401,47 +513,63 @@ class IndexCopy(Opaque):
 def _check_slices(name: str, input: Tensor, axis: int, index: Tensor, source: Tensor) -> None:
     shape, given, places = input._array.shape, source._array.shape, index._array
     if places.ndim > 1:
-        raise DimError(f"{name}(): Index is supposed to be a vector, but got dim: {places.ndim} "
-                       f"with type: {dtypes.cpp_name(index.dtype)} and size: {list(places.shape)}"
-                       if name == "index_add" else
-                       f"{name}(): Index should have dimension 1 or 0 (got {places.ndim})"
-                       if name == "index_copy" else f"{name}(): Index is supposed to be a vector")
-    if places.dtype not in (np.int64, np.int32) or (name == "index_copy"
-                                                    and places.dtype != np.int64):
+        raise DimError(
+            f"{name}(): Index is supposed to be a vector, but got dim: {places.ndim} "
+            f"with type: {dtypes.cpp_name(index.dtype)} and size: {list(places.shape)}"
+            if name == "index_add"
+            else f"{name}(): Index should have dimension 1 or 0 (got {places.ndim})"
+            if name == "index_copy"
+            else f"{name}(): Index is supposed to be a vector"
+        )
+    if places.dtype not in (np.int64, np.int32) or (
+        name == "index_copy" and places.dtype != np.int64
+    ):
         raise DtypeError(
             f"{name}(): Expected a long tensor for index, but got {dtypes.cpp_name(index.dtype)}"
-            if name == "index_copy" else
-            f"{name}(): Expected dtype int32/int64 for index but got: "
-            f"{dtypes.cpp_name(index.dtype)}")
+            if name == "index_copy"
+            else f"{name}(): Expected dtype int32/int64 for index but got: "
+            f"{dtypes.cpp_name(index.dtype)}"
+        )
     if source._array.dtype != input._array.dtype:
         raise DtypeError(
             f"{name}(): self and source expected to have the same dtype, but got (self) "
             f"{dtypes.cpp_name(input.dtype)} and (source) {dtypes.cpp_name(source.dtype)}"
-            if name != "index_add" else
-            f"{name}(): self ({dtypes.cpp_name(input.dtype)}) and source "
-            f"({dtypes.cpp_name(source.dtype)}) must have the same scalar type")
+            if name != "index_add"
+            else f"{name}(): self ({dtypes.cpp_name(input.dtype)}) and source "
+            f"({dtypes.cpp_name(source.dtype)}) must have the same scalar type"
+        )
     count = given[axis] if given else 1
     if places.size != count and not (name == "index_copy" and not given):
         raise (ShapeError if name != "index_copy" else DimError)(
             f"{name}(): Number of indices ({places.size}) should be equal to "
             f"{'source' if name != 'index_copy' else 'source'}.size(dim): ({count}), for dim: "
-            f"{axis}")
-    if given and shape and (len(given) != len(shape) or any(
-            n != k for d, (n, k) in enumerate(zip(shape, given, strict=True)) if d != axis)):
+            f"{axis}"
+        )
+    if (
+        given
+        and shape
+        and (
+            len(given) != len(shape)
+            or any(n != k for d, (n, k) in enumerate(zip(shape, given, strict=True)) if d != axis)
+        )
+    ):
         raise ShapeError(
             f"{name}(): Source/destination tensor must have same slice shapes. Destination slice "
             f"shape: {[n for d, n in enumerate(shape) if d != axis]} at dimension {axis} and "
-            f"source slice shape: {[n for d, n in enumerate(given) if d != axis]} at dimension 0.")
+            f"source slice shape: {[n for d, n in enumerate(given) if d != axis]} at dimension 0."
+        )
     extent = shape[axis] if shape else 1
     if places.size and (places.min() < 0 or places.max() >= extent):
-        raise DimError("index out of range in self" if name != "index_copy" else
-                       f"index_copy_(): index {int(places.max())} is out of bounds for dimension "
-                       f"{axis} with size {extent}")
+        raise DimError(
+            "index out of range in self"
+            if name != "index_copy"
+            else f"index_copy_(): index {int(places.max())} is out of bounds for dimension "
+            f"{axis} with size {extent}"
+        )
 
 
 @public(method=True, inplace=True, out=True)
-def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *,
-              alpha: Any = 1) -> Tensor:
+def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
     """`input` with alpha times the slices of `source` added at the places `index` of `dim`.
 
     Raises: RuntimeError if sizes or dtypes do not fit, IndexError for an index out of range.
@@ -475,28 +603,41 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     if places.ndim > 1:
         raise DimError("Index has to be a vector/scalar")
     if isinstance(value, Tensor) and value._array.ndim:
-        raise ShapeError("index_fill_ only supports a 0-dimensional value tensor, but got tensor "
-                         f"with {value._array.ndim} dimension(s).")
+        raise ShapeError(
+            "index_fill_ only supports a 0-dimensional value tensor, but got tensor "
+            f"with {value._array.ndim} dimension(s)."
+        )
     if isinstance(value, complex) and not input.is_complex():
-        raise RuntimeError("index_fill_(): Converting complex Scalar to non-complex type is not "
-                           "supported")
+        raise RuntimeError(
+            "index_fill_(): Converting complex Scalar to non-complex type is not supported"
+        )
     extent = input._array.shape[axis] if input._array.ndim else 1
     if places.size and (places.min() < -extent or places.max() >= extent):
-        raise DimError(f"index {int(places.max())} is out of bounds for dimension {axis} with "
-                       f"size {extent}")
+        raise DimError(
+            f"index {int(places.max())} is out of bounds for dimension {axis} with size {extent}"
+        )
     return apply(IndexCopy, input, _value(value, input.dtype), index, axis=axis)
 
 
 @public(method=True, inplace=True, out=True)
-def index_reduce(input: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *,
-                 include_self: bool = True) -> Tensor:
+def index_reduce(
+    input: Tensor,
+    dim: int,
+    index: Tensor,
+    source: Tensor,
+    reduce: str,
+    *,
+    include_self: bool = True,
+) -> Tensor:
     """Each slice of `input` reduced with the slices of `source` that the index sends there.
 
     `reduce` is prod, mean, amax or amin; `include_self` says whether input's slice counts.
     """
     if reduce not in _REDUCTIONS[1:]:
-        raise RuntimeError("index_reduce(): Expected reduce to be one of prod, mean, amax or amin "
-                           f"but got {reduce}.")
+        raise RuntimeError(
+            "index_reduce(): Expected reduce to be one of prod, mean, amax or amin "
+            f"but got {reduce}."
+        )
     axis = canonical_dim(dim, input._array.ndim)
     _check_slices("index_reduce", input, axis, index, source)
     given = source._array.shape
@@ -506,8 +647,15 @@ def index_reduce(input: Tensor, dim: int, index: Tensor, source: Tensor, reduce:
         index = index.reshape(place).expand(given)
     else:
         index = index.reshape(())
-    return apply(ScatterReduce, input, source, index, axis=axis, reduce=reduce,
-                 include_self=bool(include_self))
+    return apply(
+        ScatterReduce,
+        input,
+        source,
+        index,
+        axis=axis,
+        reduce=reduce,
+        include_self=bool(include_self),
+    )
 
 
 # ---------------------------------------------------------------- flat positions
@@ -529,12 +677,23 @@ class Put(Opaque):
             flat[places] = source.reshape(-1)
         return made
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, index: Any, source: Any, *,
-            accumulate: bool, needs: Any) -> Any:
+    def vjp(
+        self,
+        m: Any,
+        grad: Any,
+        out: Any,
+        input: Any,
+        index: Any,
+        source: Any,
+        *,
+        accumulate: bool,
+        needs: Any,
+    ) -> Any:
         rest = grad
         if needs[0] and not accumulate:
-            rest = m.call(Put, grad, index, m.zeros(tuple(index.shape), grad.dtype),
-                          accumulate=False)
+            rest = m.call(
+                Put, grad, index, m.zeros(tuple(index.shape), grad.dtype), accumulate=False
+            )
         return rest, None, m.reshape(m.call(Take, grad, index), source) if needs[2] else None
 
 
@@ -545,16 +704,21 @@ def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) 
     Raises: RuntimeError if index and source differ in number, IndexError if out of range.
     """
     if index._array.dtype != np.int64:
-        raise DtypeError("put_(): Expected a long tensor for index, but got "
-                         f"{dtypes.cpp_name(index.dtype)}")
+        raise DtypeError(
+            f"put_(): Expected a long tensor for index, but got {dtypes.cpp_name(index.dtype)}"
+        )
     if source._array.dtype != input._array.dtype:
-        raise DtypeError(f"put_(): self and source expected to have the same dtype, but got "
-                         f"self.dtype = {dtypes.cpp_name(input.dtype)} and source.dtype = "
-                         f"{dtypes.cpp_name(source.dtype)}")
+        raise DtypeError(
+            f"put_(): self and source expected to have the same dtype, but got "
+            f"self.dtype = {dtypes.cpp_name(input.dtype)} and source.dtype = "
+            f"{dtypes.cpp_name(source.dtype)}"
+        )
     if index._array.size != source._array.size:
-        raise ShapeError("put_(): Expected source and index to have the same number of elements, "
-                         f"but got source.numel() = {source._array.size}, index.numel() = "
-                         f"{index._array.size}")
+        raise ShapeError(
+            "put_(): Expected source and index to have the same number of elements, "
+            f"but got source.numel() = {source._array.size}, index.numel() = "
+            f"{index._array.size}"
+        )
     check_positions("put_", input, index)
     return apply(Put, input, index, source, accumulate=bool(accumulate))
 
@@ -573,8 +737,9 @@ class MaskedFill(Opaque):
     def forward(self, m: Any, input: Any, mask: Any, value: Any) -> Any:
         return np.where(mask, value, input)
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, mask: Any, value: Any, *,
-            needs: Any) -> Any:
+    def vjp(
+        self, m: Any, grad: Any, out: Any, input: Any, mask: Any, value: Any, *, needs: Any
+    ) -> Any:
         zero = m.zeros((), grad.dtype)
         rest = m.sum_to(m.call(MaskedFill, grad, mask, zero), input) if needs[0] else None
         return rest, None, m.sum(m.where(mask, grad, zero)) if needs[2] else None
@@ -588,22 +753,37 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     Raises: RuntimeError unless the mask is bool.
     """
     if mask._array.dtype.kind != "b":
-        raise DtypeError("masked_fill_ only supports boolean masks, but got mask with dtype "
-                         + _SPOKEN.get(mask.dtype.name, mask.dtype.name))
+        raise DtypeError(
+            "masked_fill_ only supports boolean masks, but got mask with dtype "
+            + _SPOKEN.get(mask.dtype.name, mask.dtype.name)
+        )
     if isinstance(value, Tensor) and value._array.ndim:
-        raise ShapeError("masked_fill_ only supports a 0-dimensional value tensor, but got tensor "
-                         f"with {value._array.ndim} dimension(s).")
-    if (value.is_complex() if isinstance(value, Tensor) else isinstance(value, complex)) and \
-            not input.is_complex():
-        raise RuntimeError(f"value cannot be converted to type {_SPOKEN[input.dtype.name]} without "
-                           "overflow")
+        raise ShapeError(
+            "masked_fill_ only supports a 0-dimensional value tensor, but got tensor "
+            f"with {value._array.ndim} dimension(s)."
+        )
+    if (
+        value.is_complex() if isinstance(value, Tensor) else isinstance(value, complex)
+    ) and not input.is_complex():
+        raise RuntimeError(
+            f"value cannot be converted to type {_SPOKEN[input.dtype.name]} without overflow"
+        )
     fit_together(input, mask)
     return apply(MaskedFill, input, mask, _value(value, input.dtype))
 
 
-_SPOKEN = {"int64": "long int", "int32": "int", "int16": "short int", "int8": "signed char",
-           "uint8": "unsigned char", "float32": "float", "float64": "double",
-           "float16": "c10::Half", "bfloat16": "c10::BFloat16", "bool": "bool"}
+_SPOKEN = {
+    "int64": "long int",
+    "int32": "int",
+    "int16": "short int",
+    "int8": "signed char",
+    "uint8": "unsigned char",
+    "float32": "float",
+    "float64": "double",
+    "float16": "c10::Half",
+    "bfloat16": "c10::BFloat16",
+    "bool": "bool",
+}
 
 
 @op
@@ -621,8 +801,9 @@ class MaskedScatter(Opaque):
         made[mask] = source.reshape(-1)[: np.count_nonzero(mask)]
         return made
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, mask: Any, source: Any, *,
-            needs: Any) -> Any:
+    def vjp(
+        self, m: Any, grad: Any, out: Any, input: Any, mask: Any, source: Any, *, needs: Any
+    ) -> Any:
         from taper.ops.gather import MaskedSelect
         from taper.ops.view import Embed
 
@@ -632,8 +813,9 @@ class MaskedScatter(Opaque):
         if needs[2]:
             taken = m.call(MaskedSelect, grad, mask)
             count = int(np.prod(source))
-            taken = m.reshape(m.call(Embed, taken, shape=(count,),
-                                     key=(slice(0, taken.shape[0]),)), source)
+            taken = m.reshape(
+                m.call(Embed, taken, shape=(count,), key=(slice(0, taken.shape[0]),)), source
+            )
         return rest, None, taken
 
 
@@ -644,11 +826,15 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     Raises: RuntimeError unless the mask is bool, the dtypes agree, and `source` has enough elements.
     """
     if mask._array.dtype.kind != "b":
-        raise DtypeError("masked_scatter_ only supports boolean masks, but got mask with dtype "
-                         + _SPOKEN.get(mask.dtype.name, mask.dtype.name))
+        raise DtypeError(
+            "masked_scatter_ only supports boolean masks, but got mask with dtype "
+            + _SPOKEN.get(mask.dtype.name, mask.dtype.name)
+        )
     if source._array.dtype != input._array.dtype:
-        raise DtypeError(f"masked_scatter: expected self and source to have same dtypes but got "
-                         f"{dtypes.cpp_name(input.dtype)} and {dtypes.cpp_name(source.dtype)}")
+        raise DtypeError(
+            f"masked_scatter: expected self and source to have same dtypes but got "
+            f"{dtypes.cpp_name(input.dtype)} and {dtypes.cpp_name(source.dtype)}"
+        )
     fit_together(input, mask)
     shape = np.broadcast_shapes(input._array.shape, mask._array.shape)
     if np.count_nonzero(np.broadcast_to(mask._array, shape)) > source._array.size:

@@ -39,8 +39,9 @@ class Sort(Opaque):
         order = order_of(input, axis, descending, stable)
         return np.take_along_axis(input, order, axis), order
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, axis: int, descending: bool,
-            stable: bool) -> Any:
+    def vjp(
+        self, m: Any, grad: Any, out: Any, input: Any, *, axis: int, descending: bool, stable: bool
+    ) -> Any:
         return m.call(PutAlong, grad[0], out[1], axis=axis, shape=input)
 
 
@@ -53,8 +54,9 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = 
     if input._array.dtype.kind == "c":
         raise DtypeError("Sort does not support complex dtypes on CPU")
     axis = canonical_dim(dim, input._array.ndim)
-    return return_types.sort(apply(Sort, input, axis=axis, descending=bool(descending),
-                                   stable=True))
+    return return_types.sort(
+        apply(Sort, input, axis=axis, descending=bool(descending), stable=True)
+    )
 
 
 @public(method=True)
@@ -78,8 +80,9 @@ class Topk(Opaque):
         order = order[(slice(None),) * axis + (slice(0, k),)]
         return np.take_along_axis(input, order, axis), np.ascontiguousarray(order)
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, k: int, axis: int,
-            largest: bool) -> Any:
+    def vjp(
+        self, m: Any, grad: Any, out: Any, input: Any, *, k: int, axis: int, largest: bool
+    ) -> Any:
         return m.call(PutAlong, grad[0], out[1], axis=axis, shape=input)
 
 

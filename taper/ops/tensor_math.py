@@ -18,12 +18,30 @@ from taper.tensor import Tensor, wrap
 
 # numpy's name -> PyTorch's, where they differ and the arguments agree
 _RENAMED = {
-    "equal": "eq", "not_equal": "ne", "less": "lt", "less_equal": "le", "greater": "gt",
-    "greater_equal": "ge", "absolute": "abs", "power": "pow", "negative": "neg",
-    "multiply": "mul", "subtract": "sub", "true_divide": "div", "divide": "div",
-    "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arcsinh": "asinh", "arccosh": "acosh",
-    "arctanh": "atanh", "arctan2": "atan2", "rint": "round", "conjugate": "conj",
-    "concatenate": "cat", "invert": "bitwise_not",
+    "equal": "eq",
+    "not_equal": "ne",
+    "less": "lt",
+    "less_equal": "le",
+    "greater": "gt",
+    "greater_equal": "ge",
+    "absolute": "abs",
+    "power": "pow",
+    "negative": "neg",
+    "multiply": "mul",
+    "subtract": "sub",
+    "true_divide": "div",
+    "divide": "div",
+    "arcsin": "asin",
+    "arccos": "acos",
+    "arctan": "atan",
+    "arcsinh": "asinh",
+    "arccosh": "acosh",
+    "arctanh": "atanh",
+    "arctan2": "atan2",
+    "rint": "round",
+    "conjugate": "conj",
+    "concatenate": "cat",
+    "invert": "bitwise_not",
 }
 
 

@@ -28,9 +28,11 @@ class Reshape(View):
     def forward(self, m: Any, input: Any, *, shape: tuple[int, ...]) -> Any:
         found = view_of(input, shape)
         if found is None:
-            raise ShapeError("view size is not compatible with input tensor's size and stride (at "
-                             "least one dimension spans across two contiguous subspaces). Use "
-                             ".reshape(...) instead.")
+            raise ShapeError(
+                "view size is not compatible with input tensor's size and stride (at "
+                "least one dimension spans across two contiguous subspaces). Use "
+                ".reshape(...) instead."
+            )
         return found
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, shape: tuple[int, ...]) -> Any:
@@ -246,8 +248,9 @@ class Diagonal(View):
     def forward(self, m: Any, input: Any, *, offset: int, axis1: int, axis2: int) -> Any:
         return diagonal_of(input, offset, axis1, axis2)
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, offset: int, axis1: int,
-            axis2: int) -> Any:
+    def vjp(
+        self, m: Any, grad: Any, out: Any, input: Any, *, offset: int, axis1: int, axis2: int
+    ) -> Any:
         return m.call(EmbedDiagonal, grad, shape=input, offset=offset, axis1=axis1, axis2=axis2)
 
 
@@ -257,14 +260,25 @@ class EmbedDiagonal(View):
 
     view = False
 
-    def forward(self, m: Any, source: Any, *, shape: Any, offset: int, axis1: int,
-                axis2: int) -> Any:
+    def forward(
+        self, m: Any, source: Any, *, shape: Any, offset: int, axis1: int, axis2: int
+    ) -> Any:
         made = np.zeros(shape, source.dtype)
         diagonal_of(made, offset, axis1, axis2)[...] = source
         return made
 
-    def vjp(self, m: Any, grad: Any, out: Any, source: Any, *, shape: Any, offset: int,
-            axis1: int, axis2: int) -> Any:
+    def vjp(
+        self,
+        m: Any,
+        grad: Any,
+        out: Any,
+        source: Any,
+        *,
+        shape: Any,
+        offset: int,
+        axis1: int,
+        axis2: int,
+    ) -> Any:
         return m.call(Diagonal, grad, offset=offset, axis1=axis1, axis2=axis2)
 
 
@@ -283,8 +297,9 @@ class Unfold(View):
         strides[axis] *= step
         return np.lib.stride_tricks.as_strided(input, shape, strides)
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, axis: int, size: int,
-            step: int) -> Any:
+    def vjp(
+        self, m: Any, grad: Any, out: Any, input: Any, *, axis: int, size: int, step: int
+    ) -> Any:
         return m.call(FoldWindows, grad, shape=input, axis=axis, size=size, step=step)
 
 
@@ -302,8 +317,18 @@ class FoldWindows(View):
             made[(*lead, slice(k, k + (count - 1) * step + 1, step))] += source[..., k]
         return made
 
-    def vjp(self, m: Any, grad: Any, out: Any, source: Any, *, shape: Any, axis: int, size: int,
-            step: int) -> Any:
+    def vjp(
+        self,
+        m: Any,
+        grad: Any,
+        out: Any,
+        source: Any,
+        *,
+        shape: Any,
+        axis: int,
+        size: int,
+        step: int,
+    ) -> Any:
         return m.call(Unfold, grad, axis=axis, size=size, step=step)
 
 
@@ -357,8 +382,9 @@ class ViewAsReal(View):
 
     def forward(self, m: Any, input: Any) -> Any:
         part = input.real
-        return np.lib.stride_tricks.as_strided(part, (*part.shape, 2),
-                                               (*part.strides, part.itemsize))
+        return np.lib.stride_tricks.as_strided(
+            part, (*part.shape, 2), (*part.strides, part.itemsize)
+        )
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any) -> Any:
         return m.call(JoinComplex, grad[..., 0], grad[..., 1])
@@ -437,17 +463,22 @@ def _view_dtype(input: Tensor, dtype: dtypes.dtype) -> Tensor:
     old, new = array.itemsize, dtype.itemsize
     if old != new:
         if array.ndim == 0:
-            raise RuntimeError("self.dim() cannot be 0 to view "
-                               f"{input.dtype!r} as {dtype!r} (different element sizes)")
+            raise RuntimeError(
+                "self.dim() cannot be 0 to view "
+                f"{input.dtype!r} as {dtype!r} (different element sizes)"
+            )
         if array.shape[-1] > 1 and array.strides[-1] != old:
-            raise RuntimeError(f"self.stride(-1) must be 1 to view {input.dtype!r} as {dtype!r} "
-                               f"(different element sizes), but got {array.strides[-1] // old}")
+            raise RuntimeError(
+                f"self.stride(-1) must be 1 to view {input.dtype!r} as {dtype!r} "
+                f"(different element sizes), but got {array.strides[-1] // old}"
+            )
         if new > old:
             ratio = new // old
             if array.shape[-1] % ratio:
                 raise RuntimeError(
                     f"self.size(-1) must be divisible by {ratio} to view {input.dtype!r} as "
-                    f"{dtype!r} (different element sizes), but got {array.shape[-1]}")
+                    f"{dtype!r} (different element sizes), but got {array.shape[-1]}"
+                )
     made = wrap(array.view(dtype.numpy))
     made._storage = storage_of(input)
     made._base = input if input._base is None else input._base
@@ -523,8 +554,10 @@ def unflatten(input: Tensor, dim: int, sizes: Any) -> Tensor:
     if parts.count(-1) == 1 and product and shape[axis] % product == 0:
         parts = tuple(shape[axis] // product if n == -1 else n for n in parts)
     elif product != shape[axis] or -1 in parts:
-        raise RuntimeError(f"unflatten: Provided sizes {list(parts)} don't multiply up to the size "
-                           f"of dim {axis} ({shape[axis]}) in the input tensor")
+        raise RuntimeError(
+            f"unflatten: Provided sizes {list(parts)} don't multiply up to the size "
+            f"of dim {axis} ({shape[axis]}) in the input tensor"
+        )
     return view(input, (*shape[:axis], *parts, *shape[axis + 1 :]))
 
 
@@ -550,9 +583,10 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
     ndim = input._array.ndim
     if len(order) != ndim:
         raise ShapeError(
-            "permute", "permute(sparse_coo): number of dimensions in the tensor input does not "
+            "permute",
+            "permute(sparse_coo): number of dimensions in the tensor input does not "
             f"match the length of the desired ordering of dimensions i.e. input.dim() = {ndim} is "
-            f"not equal to len(dims) = {len(order)}"
+            f"not equal to len(dims) = {len(order)}",
         )
     axes = tuple(canonical_dim(d, ndim) for d in order)
     if len(set(axes)) != ndim:
@@ -564,16 +598,20 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """A view with two dimensions exchanged."""
     ndim = input._array.ndim
-    return apply(Transpose, input, one=canonical_dim(dim0, ndim), other=canonical_dim(dim1, ndim)) \
-        if ndim else apply(Reshape, input, shape=())
+    return (
+        apply(Transpose, input, one=canonical_dim(dim0, ndim), other=canonical_dim(dim1, ndim))
+        if ndim
+        else apply(Reshape, input, shape=())
+    )
 
 
 @public(method=True)
 def t(input: Tensor) -> Tensor:
     """A matrix transposed. Raises: RuntimeError beyond 2 dimensions."""
     if input._array.ndim > 2:
-        raise ShapeError(f"t() expects a tensor with <= 2 dimensions, but self is "
-                         f"{input._array.ndim}D")
+        raise ShapeError(
+            f"t() expects a tensor with <= 2 dimensions, but self is {input._array.ndim}D"
+        )
     return apply(T, input)
 
 
@@ -584,9 +622,11 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     sources = [source] if isinstance(source, int) else list(source)
     targets = [destination] if isinstance(destination, int) else list(destination)
     if len(sources) != len(targets):
-        raise RuntimeError(f"movedim: Invalid source or destination dims: source ({sources} dims) "
-                           f"should contain the same number of dims as destination ({targets} "
-                           "dims)")
+        raise RuntimeError(
+            f"movedim: Invalid source or destination dims: source ({sources} dims) "
+            f"should contain the same number of dims as destination ({targets} "
+            "dims)"
+        )
     start = [canonical_dim(d, ndim) for d in sources]
     end = [canonical_dim(d, ndim) for d in targets]
     if len(set(start)) != len(start):
@@ -610,23 +650,30 @@ def expand(input: Tensor, *sizes: Any, implicit: bool = False) -> Tensor:
     extra = len(wanted) - len(shape)
     if extra < 0:
         raise ShapeError(
-            "expand", f"the number of sizes provided ({len(wanted)}) must be greater or equal to "
-            f"the number of dimensions in the tensor ({len(shape)})")
+            "expand",
+            f"the number of sizes provided ({len(wanted)}) must be greater or equal to "
+            f"the number of dimensions in the tensor ({len(shape)})",
+        )
     result = []
     for i, n in enumerate(wanted):
         own = shape[i - extra] if i >= extra else None
         if n == -1:
             if own is None:
-                raise ShapeError("expand", f"The expanded size of the tensor ({n}) isn't allowed "
-                                 f"in a leading, non-existing dimension {i}")
+                raise ShapeError(
+                    "expand",
+                    f"The expanded size of the tensor ({n}) isn't allowed "
+                    f"in a leading, non-existing dimension {i}",
+                )
             result.append(own)
         elif own is None or own in (1, n):
             result.append(n)
         else:
             raise ShapeError(
-                "expand", f"The expanded size of the tensor ({n}) must match the existing size "
+                "expand",
+                f"The expanded size of the tensor ({n}) must match the existing size "
                 f"({own}) at non-singleton dimension {i}.  Target sizes: {list(wanted)}.  Tensor "
-                f"sizes: {list(shape)}")
+                f"sizes: {list(shape)}",
+            )
     return apply(Expand, input, shape=tuple(result))
 
 
@@ -666,8 +713,10 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
     extent = array.shape[axis]
     at = int(index)
     if not -extent <= at < extent:
-        raise DimError(f"select(): index {at} out of range for tensor of size {list(array.shape)} "
-                       f"at dimension {axis}")
+        raise DimError(
+            f"select(): index {at} out of range for tensor of size {list(array.shape)} "
+            f"at dimension {axis}"
+        )
     return apply(Select, input, axis=axis, index=at % extent)
 
 
@@ -683,8 +732,10 @@ def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     if length < 0:
         raise ShapeError("narrow(): length must be non-negative.")
     if not -extent <= begin <= extent:
-        raise DimError(f"start out of range (expected to be in range of [{-extent}, {extent}], but "
-                       f"got {begin})")
+        raise DimError(
+            f"start out of range (expected to be in range of [{-extent}, {extent}], but "
+            f"got {begin})"
+        )
     if begin < 0:
         begin += extent
     if begin + length > extent:
@@ -707,8 +758,9 @@ def _split(input: Tensor, sizes: tuple[int, ...], axis: int) -> tuple[Tensor, ..
 
 
 @public(method=True)
-def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0, *,
-          split_size: Any = None) -> tuple[Tensor, ...]:
+def split(
+    tensor: Tensor, split_size_or_sections: Any, dim: int = 0, *, split_size: Any = None
+) -> tuple[Tensor, ...]:
     """Views of consecutive pieces of dimension `dim`: of one size (the last may be smaller), or of
     the given sizes.
     """
@@ -723,20 +775,26 @@ def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0, *,
             raise ShapeError(f"split expects split_size be non-negative, but got split_size={size}")
         if size == 0:
             if extent:
-                raise ShapeError("split_size can only be 0 if dimension size is 0, but got "
-                                 f"dimension size of {extent}")
+                raise ShapeError(
+                    "split_size can only be 0 if dimension size is 0, but got "
+                    f"dimension size of {extent}"
+                )
             return _split(tensor, (0,), axis)
         count = max(1, -(-extent // size))
         sizes = tuple(min(size, extent - i * size) for i in range(count))
     else:
         sizes = sizes_of((sections,))
         if any(n < 0 for n in sizes):
-            raise ShapeError("split_with_sizes expects split_sizes have only non-negative entries, "
-                             f"but got split_sizes={list(sizes)}")
+            raise ShapeError(
+                "split_with_sizes expects split_sizes have only non-negative entries, "
+                f"but got split_sizes={list(sizes)}"
+            )
         if sum(sizes) != extent:
-            raise ShapeError(f"split_with_sizes expects split_sizes to sum exactly to {extent} "
-                             f"(input tensor's size at dimension {axis}), but got "
-                             f"split_sizes={list(sizes)}")
+            raise ShapeError(
+                f"split_with_sizes expects split_sizes to sum exactly to {extent} "
+                f"(input tensor's size at dimension {axis}), but got "
+                f"split_sizes={list(sizes)}"
+            )
     return _split(tensor, sizes, axis)
 
 
@@ -761,20 +819,31 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 @public(method=True)
-def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0, *, indices: Any = None,
-                 sections: Any = None) -> tuple[Tensor, ...]:
+def tensor_split(
+    input: Tensor,
+    indices_or_sections: Any,
+    dim: int = 0,
+    *,
+    indices: Any = None,
+    sections: Any = None,
+) -> tuple[Tensor, ...]:
     """Pieces of dimension `dim`: nearly equal ones, or cut at the given indices."""
-    how = next(v for v in (indices_or_sections, indices, sections) if v is not None) \
-        if indices_or_sections is None else indices_or_sections
+    how = (
+        next(v for v in (indices_or_sections, indices, sections) if v is not None)
+        if indices_or_sections is None
+        else indices_or_sections
+    )
     if input._array.ndim == 0:
-        raise ShapeError("tensor_split expected at least a 1-dimensional tensor, but got a tensor "
-                         "with 0 dims")
+        raise ShapeError(
+            "tensor_split expected at least a 1-dimensional tensor, but got a tensor with 0 dims"
+        )
     axis = canonical_dim(dim, input._array.ndim)
     extent = input._array.shape[axis]
     if isinstance(how, Tensor):
         if how._array.dtype != np.int64:
-            raise RuntimeError("tensor_split expected tensor_indices_or_sections to have dtype of "
-                               "long")
+            raise RuntimeError(
+                "tensor_split expected tensor_indices_or_sections to have dtype of long"
+            )
         how = how.tolist()
     if isinstance(how, int):
         if how <= 0:
@@ -793,16 +862,19 @@ def _dim_split(name: str, axis_of: Any, minimum: int) -> Any:
     def function(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
         ndim = input._array.ndim
         if ndim < minimum:
-            raise ShapeError(f"torch.{name} requires a tensor with at least {minimum} dimension"
-                             f"{'s' if minimum > 1 else ''}, but got a tensor with {ndim} "
-                             "dimensions!")
+            raise ShapeError(
+                f"torch.{name} requires a tensor with at least {minimum} dimension"
+                f"{'s' if minimum > 1 else ''}, but got a tensor with {ndim} "
+                "dimensions!"
+            )
         axis = axis_of(ndim)
         if isinstance(indices_or_sections, int):
             if indices_or_sections == 0 or input._array.shape[axis] % indices_or_sections:
                 raise ShapeError(
                     f"torch.{name} attempted to split along dimension {axis}, but the size of the "
                     f"dimension {input._array.shape[axis]} is not divisible by the split_size "
-                    f"{indices_or_sections}!")
+                    f"{indices_or_sections}!"
+                )
         return tensor_split(input, indices_or_sections, axis)
 
     function.__name__ = name
@@ -835,8 +907,9 @@ def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
     axis = canonical_dim(dimension, input._array.ndim)
     extent = input._array.shape[axis]
     if size > extent:
-        raise ShapeError(f"maximum size for tensor at dimension {axis} is {extent} but size is "
-                         f"{size}")
+        raise ShapeError(
+            f"maximum size for tensor at dimension {axis} is {extent} but size is {size}"
+        )
     if step <= 0:
         raise ShapeError(f"step is {step} but must be > 0")
     return apply(Unfold, input, axis=axis, size=size, step=step)
@@ -848,26 +921,32 @@ def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None
 
     Raises: RuntimeError if it would reach outside the storage.
     """
+    from taper.autograd.grad_mode import mode
     from taper.autograd.inplace import TakeFlat, positions
     from taper.dispatch import record
-    from taper.autograd.grad_mode import mode
 
     shape, strides = sizes_of((size,)), sizes_of((stride,))
     if len(shape) != len(strides):
         raise ShapeError("mismatch in length of strides and shape")
     if any(s < 0 for s in strides):
-        raise ShapeError("as_strided: Negative strides are not supported at the moment, got "
-                         f"strides: {list(strides)}")
+        raise ShapeError(
+            "as_strided: Negative strides are not supported at the moment, got "
+            f"strides: {list(strides)}"
+        )
     offset = input.storage_offset() if storage_offset is None else storage_offset
     storage = storage_of(input)
     memory = memory_of(storage.owner)
-    span = offset + 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) \
-        if 0 not in shape else 0
+    span = (
+        offset + 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+        if 0 not in shape
+        else 0
+    )
     if span > memory.size:
         raise RuntimeError(
             f"setStorage: sizes {list(shape)}, strides {list(strides)}, storage offset {offset}, "
             f"and itemsize {memory.itemsize} requiring a storage size of {span * memory.itemsize} "
-            f"are out of bounds for storage of size {memory.nbytes}")
+            f"are out of bounds for storage of size {memory.nbytes}"
+        )
     item = memory.itemsize
     array = np.lib.stride_tricks.as_strided(memory[offset:], shape, [s * item for s in strides])
     made = wrap(array)
@@ -877,8 +956,7 @@ def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None
         made._view_version = storage.version
         if input.requires_grad:
             made._requires_grad = True
-            made._grad_fn = record(TakeFlat, (input,), [], None,
-                                   {"index": positions(made, input)})
+            made._grad_fn = record(TakeFlat, (input,), [], None, {"index": positions(made, input)})
     return made
 
 
@@ -895,8 +973,10 @@ def view_as_complex(input: Tensor) -> Tensor:
     """A real tensor whose last dimension has size 2 as a complex one."""
     array = input._array
     if array.dtype.kind != "f":
-        raise RuntimeError("view_as_complex is only supported for half, float and double tensors, "
-                           f"but got a tensor of scalar type: {input.dtype.name}")
+        raise RuntimeError(
+            "view_as_complex is only supported for half, float and double tensors, "
+            f"but got a tensor of scalar type: {input.dtype.name}"
+        )
     if array.ndim == 0:
         raise RuntimeError("Input tensor must have one or more dimensions")
     if array.shape[-1] != 2:
@@ -923,11 +1003,15 @@ def imag(input: Tensor) -> Tensor:
 def complex(real: Tensor, imag: Tensor) -> Tensor:
     """real + 1j * imag from two float tensors of one dtype."""
     if real._array.dtype != imag._array.dtype:
-        raise RuntimeError(f"Expected object of scalar type {real.dtype.name} but got scalar type "
-                           f"{imag.dtype.name} for second argument")
+        raise RuntimeError(
+            f"Expected object of scalar type {real.dtype.name} but got scalar type "
+            f"{imag.dtype.name} for second argument"
+        )
     if real._array.dtype.kind != "f":
-        raise RuntimeError("Expected both inputs to be Half, Float or Double tensors but got "
-                           f"{real.dtype.name} and {imag.dtype.name}")
+        raise RuntimeError(
+            "Expected both inputs to be Half, Float or Double tensors but got "
+            f"{real.dtype.name} and {imag.dtype.name}"
+        )
     return apply(JoinComplex, real, imag)
 
 
@@ -939,8 +1023,9 @@ def _restructure(target: Tensor, made: Tensor) -> Tensor:
     from taper.autograd.grad_mode import mode
 
     if mode.grad and target._requires_grad and target._grad_fn is None and target._base is None:
-        raise RuntimeError("a leaf Variable that requires grad is being used in an in-place "
-                           "operation.")
+        raise RuntimeError(
+            "a leaf Variable that requires grad is being used in an in-place operation."
+        )
     target._array = made._array
     target._storage = made._storage
     if made._requires_grad:
@@ -960,9 +1045,13 @@ def _view_in_place(function: Any, name: str) -> None:
     METHODS[name] = changed
 
 
-for _function, _names in ((unsqueeze, "unsqueeze_"), (squeeze, "squeeze_"), (t, "t_"),
-                          (transpose, "transpose_ swapaxes_ swapdims_"),
-                          (as_strided, "as_strided_")):
+for _function, _names in (
+    (unsqueeze, "unsqueeze_"),
+    (squeeze, "squeeze_"),
+    (t, "t_"),
+    (transpose, "transpose_ swapaxes_ swapdims_"),
+    (as_strided, "as_strided_"),
+):
     for _name in _names.split():
         _view_in_place(_function, _name)
 
@@ -976,19 +1065,23 @@ def _transposed(self: Tensor) -> Tensor:
 def _matrices_transposed(self: Tensor) -> Tensor:
     """The last two dimensions exchanged."""
     if self._array.ndim == 1:
-        raise RuntimeError("tensor.mT is only supported on matrices or batches of matrices. Got 1-D "
-                           "tensor.")
+        raise RuntimeError(
+            "tensor.mT is only supported on matrices or batches of matrices. Got 1-D tensor."
+        )
     if self._array.ndim == 0:
-        raise RuntimeError("tensor.mT is only supported on matrices or batches of matrices. Got 0-D "
-                           "tensor.")
+        raise RuntimeError(
+            "tensor.mT is only supported on matrices or batches of matrices. Got 0-D tensor."
+        )
     return transpose(self, -2, -1)
 
 
 def _conjugate_transposed(self: Tensor) -> Tensor:
     """A matrix transposed and conjugated."""
     if self._array.ndim not in (0, 2):
-        raise RuntimeError("tensor.H is only supported on matrices (2-D tensors). Got "
-                           f"{self._array.ndim}-D tensor.")
+        raise RuntimeError(
+            "tensor.H is only supported on matrices (2-D tensors). Got "
+            f"{self._array.ndim}-D tensor."
+        )
     return _transposed(self).conj() if self._array.ndim == 2 else self.conj()
 
 
@@ -1004,7 +1097,8 @@ Tensor.T = property(_transposed)  # type: ignore[attr-defined]
 Tensor.mT = property(_matrices_transposed)  # type: ignore[attr-defined]
 Tensor.H = property(_conjugate_transposed)  # type: ignore[attr-defined]
 Tensor.mH = property(  # type: ignore[attr-defined]
-    lambda self: _matrices_transposed(self).conj(), doc="mT, conjugated.")
+    lambda self: _matrices_transposed(self).conj(), doc="mT, conjugated."
+)
 Tensor.real = property(real, _set_part("real"))  # type: ignore[attr-defined]
 Tensor.imag = property(imag, _set_part("imag"))  # type: ignore[attr-defined]
 
@@ -1013,8 +1107,9 @@ Tensor.imag = property(imag, _set_part("imag"))  # type: ignore[attr-defined]
 
 
 @public(method=True, namespaces=())
-def set_(input: Tensor, source: Any = None, storage_offset: int = 0, size: Any = None,
-         stride: Any = None) -> Tensor:
+def set_(
+    input: Tensor, source: Any = None, storage_offset: int = 0, size: Any = None, stride: Any = None
+) -> Tensor:
     """Makes the tensor look at other memory: a tensor's, or a storage's with sizes and strides."""
     if source is None:
         input._array = np.empty(0, input._array.dtype)
@@ -1030,8 +1125,9 @@ def set_(input: Tensor, source: Any = None, storage_offset: int = 0, size: Any =
     if stride is None:
         array = memory[storage_offset : storage_offset + int(np.prod(shape))].reshape(shape)
     else:
-        array = np.lib.stride_tricks.as_strided(memory[storage_offset:], shape,
-                                                [s * item for s in sizes_of((stride,))])
+        array = np.lib.stride_tricks.as_strided(
+            memory[storage_offset:], shape, [s * item for s in sizes_of((stride,))]
+        )
     input._array, input._storage = array, storage
     return input
 
@@ -1058,5 +1154,3 @@ def resize_(input: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
 def resize_as_(input: Tensor, other: Tensor, memory_format: Any = None) -> Tensor:
     """resize_ to the shape of `other`."""
     return resize_(input, other._array.shape)
-
-

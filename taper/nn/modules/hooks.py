@@ -43,14 +43,22 @@ _global_buffer_registration_hooks: Hooks = OrderedDict()
 _global_module_registration_hooks: Hooks = OrderedDict()
 _global_parameter_registration_hooks: Hooks = OrderedDict()
 
-_MIXED = ("Cannot use both regular backward hooks and full backward hooks on a single Module. "
-          "Please use only one of them.")
-_MIXED_GLOBALLY = ("Cannot use both regular backward hooks and full backward hooks as a global "
-                   "Module hook. Please use only one of them.")
+_MIXED = (
+    "Cannot use both regular backward hooks and full backward hooks on a single Module. "
+    "Please use only one of them."
+)
+_MIXED_GLOBALLY = (
+    "Cannot use both regular backward hooks and full backward hooks as a global "
+    "Module hook. Please use only one of them."
+)
 
 
-def enter(hooks: Hooks, hook: Hook, prepend: bool = False,
-          marks: tuple[tuple[bool, dict[int, bool]], ...] = ()) -> RemovableHandle:
+def enter(
+    hooks: Hooks,
+    hook: Hook,
+    prepend: bool = False,
+    marks: tuple[tuple[bool, dict[int, bool]], ...] = (),
+) -> RemovableHandle:
     """Puts the hook into `hooks`, and its id into each dict of `marks` that applies to it."""
     switch.on = True
     handle = RemovableHandle(hooks, extra_dict=[where for _, where in marks])
@@ -86,12 +94,18 @@ def register_module_forward_pre_hook(hook: Hook) -> RemovableHandle:
     return enter(_global_forward_pre_hooks, hook)
 
 
-def register_module_forward_hook(hook: Hook, *, with_kwargs: bool = False,
-                                 always_call: bool = False) -> RemovableHandle:
+def register_module_forward_hook(
+    hook: Hook, *, with_kwargs: bool = False, always_call: bool = False
+) -> RemovableHandle:
     """hook(module, args, output) runs after every forward and may replace the output."""
-    return enter(_global_forward_hooks, hook, marks=(
-        (with_kwargs, _global_forward_hooks_with_kwargs),
-        (always_call, _global_forward_hooks_always_called)))
+    return enter(
+        _global_forward_hooks,
+        hook,
+        marks=(
+            (with_kwargs, _global_forward_hooks_with_kwargs),
+            (always_call, _global_forward_hooks_always_called),
+        ),
+    )
 
 
 def register_module_backward_hook(hook: Hook) -> RemovableHandle:
@@ -133,25 +147,42 @@ class Hooked:
     _backward_hooks: Hooks
     _is_full_backward_hook: bool | None
 
-    def register_forward_pre_hook(self, hook: Hook, *, prepend: bool = False,
-                                  with_kwargs: bool = False) -> RemovableHandle:
+    def register_forward_pre_hook(
+        self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
         """hook(module, args) runs before forward and may return new arguments.
 
         With `with_kwargs` it is hook(module, args, kwargs) and may return (args, kwargs).
         """
-        return enter(self._forward_pre_hooks, hook, prepend,
-                     ((with_kwargs, self._forward_pre_hooks_with_kwargs),))
+        return enter(
+            self._forward_pre_hooks,
+            hook,
+            prepend,
+            ((with_kwargs, self._forward_pre_hooks_with_kwargs),),
+        )
 
-    def register_forward_hook(self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False,
-                              always_call: bool = False) -> RemovableHandle:
+    def register_forward_hook(
+        self,
+        hook: Hook,
+        *,
+        prepend: bool = False,
+        with_kwargs: bool = False,
+        always_call: bool = False,
+    ) -> RemovableHandle:
         """hook(module, args, output) runs after forward and may return another output.
 
         With `with_kwargs` it is hook(module, args, kwargs, output); with `always_call` it also
         runs when forward raises.
         """
-        return enter(self._forward_hooks, hook, prepend, (
-            (with_kwargs, self._forward_hooks_with_kwargs),
-            (always_call, self._forward_hooks_always_called)))
+        return enter(
+            self._forward_hooks,
+            hook,
+            prepend,
+            (
+                (with_kwargs, self._forward_hooks_with_kwargs),
+                (always_call, self._forward_hooks_always_called),
+            ),
+        )
 
     def register_full_backward_pre_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
         """hook(module, grad_output) runs before the module's backward and may replace it."""
@@ -190,9 +221,16 @@ class Hooked:
 
     def _call_impl(self, *args: Any, **kwargs: Any) -> Any:
         """forward with every hook around it."""
-        if not (self._forward_hooks or self._forward_pre_hooks or self._backward_hooks
-                or self._backward_pre_hooks or _global_forward_hooks or _global_forward_pre_hooks
-                or _global_backward_hooks or _global_backward_pre_hooks):
+        if not (
+            self._forward_hooks
+            or self._forward_pre_hooks
+            or self._backward_hooks
+            or self._backward_pre_hooks
+            or _global_forward_hooks
+            or _global_forward_pre_hooks
+            or _global_backward_hooks
+            or _global_backward_pre_hooks
+        ):
             return self.forward(*args, **kwargs)
         called: set[int] = set()
         result: list[Any] = [None]  # the hooks of a failed forward see the last result
@@ -213,22 +251,32 @@ class Hooked:
             args = around.setup_input_hook(args)
         result = last[0] = self.forward(*args, **kwargs)
         for where, marks, always in (
-            (_global_forward_hooks, _global_forward_hooks_with_kwargs,
-             _global_forward_hooks_always_called),
-            (self._forward_hooks, self._forward_hooks_with_kwargs,
-             self._forward_hooks_always_called),
+            (
+                _global_forward_hooks,
+                _global_forward_hooks_with_kwargs,
+                _global_forward_hooks_always_called,
+            ),
+            (
+                self._forward_hooks,
+                self._forward_hooks_with_kwargs,
+                self._forward_hooks_always_called,
+            ),
         ):
             for key, hook in list(where.items()):
                 if key in always:
                     called.add(key)
-                changed = (hook(self, args, kwargs, result) if key in marks
-                           else hook(self, args, result))
+                changed = (
+                    hook(self, args, kwargs, result) if key in marks else hook(self, args, result)
+                )
                 if changed is not None:
                     result = last[0] = changed
         if around is not None:
             if not isinstance(result, (Tensor, tuple)):
-                warnings.warn("For backward hooks to be called, module output should be a Tensor "
-                              f"or a tuple of Tensors but received {type(result)}", stacklevel=4)
+                warnings.warn(
+                    "For backward hooks to be called, module output should be a Tensor "
+                    f"or a tuple of Tensors but received {type(result)}",
+                    stacklevel=4,
+                )
             result = around.setup_output_hook(result)
         if old:
             self._attach_old(old, result)
@@ -241,8 +289,10 @@ class Hooked:
                 if changed is None:
                     continue
                 if not isinstance(changed, tuple) or len(changed) != 2:
-                    raise RuntimeError("forward pre-hook must return None or a tuple of (new_args, "
-                                       f"new_kwargs), but got {changed}.")
+                    raise RuntimeError(
+                        "forward pre-hook must return None or a tuple of (new_args, "
+                        f"new_kwargs), but got {changed}."
+                    )
                 args, kwargs = changed
             else:
                 changed = hook(self, args)
@@ -253,24 +303,36 @@ class Hooked:
     def _run_always_called(self, args: Any, kwargs: Any, called: set[int], result: Any) -> None:
         """After an error, the hooks that want to be called in any case and were not yet."""
         for where, marks, always in (
-            (_global_forward_hooks, _global_forward_hooks_with_kwargs,
-             _global_forward_hooks_always_called),
-            (self._forward_hooks, self._forward_hooks_with_kwargs,
-             self._forward_hooks_always_called),
+            (
+                _global_forward_hooks,
+                _global_forward_hooks_with_kwargs,
+                _global_forward_hooks_always_called,
+            ),
+            (
+                self._forward_hooks,
+                self._forward_hooks_with_kwargs,
+                self._forward_hooks_always_called,
+            ),
         ):
             for key, hook in list(where.items()):
                 if key not in always or key in called:
                     continue
                 try:
-                    changed = (hook(self, args, kwargs, result) if key in marks
-                               else hook(self, args, result))
+                    changed = (
+                        hook(self, args, kwargs, result)
+                        if key in marks
+                        else hook(self, args, result)
+                    )
                     if changed is not None:
                         result = changed
                 except Exception as error:
                     kind = "global module" if where is _global_forward_hooks else "module"
-                    warnings.warn(f"{kind} forward hook with ``always_call=True`` raised an "
-                                  "exception that was silenced as another error was raised in "
-                                  f"forward: {error}", stacklevel=4)
+                    warnings.warn(
+                        f"{kind} forward hook with ``always_call=True`` raised an "
+                        "exception that was silenced as another error was raised in "
+                        f"forward: {error}",
+                        stacklevel=4,
+                    )
 
     def _attach_old(self, hooks: list[Hook], result: Any) -> None:
         """Deprecated backward hooks hang on the node of the result's first tensor."""
@@ -284,6 +346,7 @@ class Hooked:
         if node is None:
             return
         for hook in hooks:
+
             def on_node(grad_input: Any, grad_output: Any, hook: Hook = hook) -> Any:
                 return hook(self, grad_input, grad_output)
 
@@ -348,8 +411,10 @@ class BackwardHook:
                 continue
             changed = changed if isinstance(changed, tuple) else (changed,)
             if len(changed) != len(noted):
-                raise RuntimeError("Backward pre hook returned an invalid number of grad_output, "
-                                   f"got {len(changed)}, but expected {len(noted)}")
+                raise RuntimeError(
+                    "Backward pre hook returned an invalid number of grad_output, "
+                    f"got {len(changed)}, but expected {len(noted)}"
+                )
             noted = changed
         self.grad_outputs = noted
         if self.input_places is None:
@@ -364,14 +429,19 @@ class BackwardHook:
                 "Full backward hook is firing when gradients are computed with respect to module "
                 "outputs since no inputs require gradients. See https://docs.pytorch.org/docs/main/"
                 "generated/torch.nn.Module.html#torch.nn.Module.register_full_backward_hook for "
-                "more details.", stacklevel=5)
+                "more details.",
+                stacklevel=5,
+            )
         nothing = (None,) * self.n_inputs
         for hook in self.user_hooks:
             changed = hook(self.module, nothing, noted)
-            if changed is not None and not (isinstance(changed, tuple)
-                                            and all(g is None for g in changed)):
-                raise RuntimeError("Backward hook for Modules where no input requires gradient "
-                                   "should always return None or None for all gradients.")
+            if changed is not None and not (
+                isinstance(changed, tuple) and all(g is None for g in changed)
+            ):
+                raise RuntimeError(
+                    "Backward hook for Modules where no input requires gradient "
+                    "should always return None or None for all gradients."
+                )
         self.grad_outputs = None
 
     def _on_inputs(self, grad_inputs: tuple[Any, ...], _: Any) -> tuple[Any, ...] | None:
@@ -384,8 +454,10 @@ class BackwardHook:
                 continue
             changed = changed if isinstance(changed, tuple) else (changed,)
             if len(changed) != len(noted):
-                raise RuntimeError("Backward hook returned an invalid number of grad_input, got "
-                                   f"{len(changed)}, but expected {len(noted)}")
+                raise RuntimeError(
+                    "Backward hook returned an invalid number of grad_input, got "
+                    f"{len(changed)}, but expected {len(noted)}"
+                )
             noted = changed
         self.grad_outputs = None
         assert self.input_places is not None

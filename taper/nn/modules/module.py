@@ -42,19 +42,31 @@ from taper.settings import typename
 from taper.tensor import Tensor
 
 __all__ = [
-    "Module", "register_module_backward_hook", "register_module_buffer_registration_hook",
-    "register_module_forward_hook", "register_module_forward_pre_hook",
-    "register_module_full_backward_hook", "register_module_full_backward_pre_hook",
-    "register_module_module_registration_hook", "register_module_parameter_registration_hook",
+    "Module",
+    "register_module_backward_hook",
+    "register_module_buffer_registration_hook",
+    "register_module_forward_hook",
+    "register_module_forward_pre_hook",
+    "register_module_full_backward_hook",
+    "register_module_full_backward_pre_hook",
+    "register_module_module_registration_hook",
+    "register_module_parameter_registration_hook",
 ]
 
 _switch = _hooks.switch
 
 # Hooks that a module pickled by an older PyTorch may lack.
 _HOOK_FIELDS = (
-    "_backward_pre_hooks", "_backward_hooks", "_forward_hooks", "_forward_hooks_with_kwargs",
-    "_forward_hooks_always_called", "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs",
-    "_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks",
+    "_backward_pre_hooks",
+    "_backward_hooks",
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+    "_state_dict_hooks",
+    "_state_dict_pre_hooks",
+    "_load_state_dict_pre_hooks",
     "_load_state_dict_post_hooks",
 )
 _CALL_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -62,8 +74,9 @@ _CALL_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_back
 
 def _forward_unimplemented(self: Module, *input: Any) -> Any:
     """Computes the output; to be overridden by every module that is called."""
-    raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" '
-                              "function")
+    raise NotImplementedError(
+        f'Module [{type(self).__name__}] is missing the required "forward" function'
+    )
 
 
 def _addindent(text: str, spaces: int) -> str:
@@ -87,20 +100,33 @@ class Module(Hooked, Stateful, Tree):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if not self.call_super_init:
             if kwargs:
-                raise TypeError(f"{type(self).__name__}.__init__() got an unexpected keyword "
-                                f"argument '{next(iter(kwargs))}'")
+                raise TypeError(
+                    f"{type(self).__name__}.__init__() got an unexpected keyword "
+                    f"argument '{next(iter(kwargs))}'"
+                )
             if args:
-                raise TypeError(f"{type(self).__name__}.__init__() takes 1 positional argument but "
-                                f"{len(args) + 1} were given")
+                raise TypeError(
+                    f"{type(self).__name__}.__init__() takes 1 positional argument but "
+                    f"{len(args) + 1} were given"
+                )
         # Past __setattr__, which would look for each name among the registered ones.
         self.__dict__.update(
-            training=True, _parameters={}, _buffers={}, _non_persistent_buffers_set=set(),
-            _backward_pre_hooks=OrderedDict(), _backward_hooks=OrderedDict(),
-            _is_full_backward_hook=None, _forward_hooks=OrderedDict(),
-            _forward_hooks_with_kwargs=OrderedDict(), _forward_hooks_always_called=OrderedDict(),
-            _forward_pre_hooks=OrderedDict(), _forward_pre_hooks_with_kwargs=OrderedDict(),
-            _state_dict_hooks=OrderedDict(), _state_dict_pre_hooks=OrderedDict(),
-            _load_state_dict_pre_hooks=OrderedDict(), _load_state_dict_post_hooks=OrderedDict(),
+            training=True,
+            _parameters={},
+            _buffers={},
+            _non_persistent_buffers_set=set(),
+            _backward_pre_hooks=OrderedDict(),
+            _backward_hooks=OrderedDict(),
+            _is_full_backward_hook=None,
+            _forward_hooks=OrderedDict(),
+            _forward_hooks_with_kwargs=OrderedDict(),
+            _forward_hooks_always_called=OrderedDict(),
+            _forward_pre_hooks=OrderedDict(),
+            _forward_pre_hooks_with_kwargs=OrderedDict(),
+            _state_dict_hooks=OrderedDict(),
+            _state_dict_pre_hooks=OrderedDict(),
+            _load_state_dict_pre_hooks=OrderedDict(),
+            _load_state_dict_post_hooks=OrderedDict(),
             _modules={},
         )
         if self.call_super_init:
@@ -125,8 +151,10 @@ class Module(Hooked, Stateful, Tree):
         self._check_name("parameter", name, self._parameters)
         if param is not None:
             if not isinstance(param, Parameter):
-                raise TypeError(f"cannot assign '{typename(param)}' object to parameter '{name}' "
-                                "(torch.nn.Parameter or None required)")
+                raise TypeError(
+                    f"cannot assign '{typename(param)}' object to parameter '{name}' "
+                    "(torch.nn.Parameter or None required)"
+                )
             if param._grad_fn is not None:
                 raise ValueError(
                     f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must "
@@ -147,8 +175,10 @@ class Module(Hooked, Stateful, Tree):
             raise AttributeError("cannot assign buffer before Module.__init__() call")
         self._check_name("buffer", name, self._buffers)
         if tensor is not None and not isinstance(tensor, Tensor):
-            raise TypeError(f"cannot assign '{typename(tensor)}' object to buffer '{name}' (torch "
-                            "Tensor or None required)")
+            raise TypeError(
+                f"cannot assign '{typename(tensor)}' object to buffer '{name}' (torch "
+                "Tensor or None required)"
+            )
         for hook in _hooks._global_buffer_registration_hooks.values():
             changed = hook(self, name, tensor)
             tensor = tensor if changed is None else changed
@@ -208,16 +238,20 @@ class Module(Hooked, Stateful, Tree):
             self.register_parameter(name, value)
         elif name in parameters:
             if value is not None:
-                raise TypeError(f"cannot assign '{typename(value)}' as parameter '{name}' "
-                                "(torch.nn.Parameter or None expected)")
+                raise TypeError(
+                    f"cannot assign '{typename(value)}' as parameter '{name}' "
+                    "(torch.nn.Parameter or None expected)"
+                )
             self.register_parameter(name, value)
         elif isinstance(value, Module):
             self._forget(name, "_modules")
             fields["_modules"][name] = self._hooked_child(name, value)
         elif name in fields["_modules"]:
             if value is not None:
-                raise TypeError(f"cannot assign '{typename(value)}' as child module '{name}' "
-                                "(torch.nn.Module or None expected)")
+                raise TypeError(
+                    f"cannot assign '{typename(value)}' as child module '{name}' "
+                    "(torch.nn.Module or None expected)"
+                )
             fields["_modules"][name] = self._hooked_child(name, value)
         elif name in fields["_buffers"] or (not plain and isinstance(value, Buffer)):
             self._set_buffer(name, value)
@@ -226,8 +260,10 @@ class Module(Hooked, Stateful, Tree):
 
     def _set_buffer(self, name: str, value: Any) -> None:
         if value is not None and not isinstance(value, Tensor):
-            raise TypeError(f"cannot assign '{typename(value)}' as buffer '{name}' "
-                            "(torch.nn.Buffer, torch.Tensor or None expected)")
+            raise TypeError(
+                f"cannot assign '{typename(value)}' as buffer '{name}' "
+                "(torch.nn.Buffer, torch.Tensor or None expected)"
+            )
         if isinstance(value, Buffer):
             self._forget(name, "_buffers")
             persistent = value.persistent
@@ -259,8 +295,13 @@ class Module(Hooked, Stateful, Tree):
         super().__delattr__(name)
 
     def __dir__(self) -> list[str]:
-        names = {*dir(type(self)), *self.__dict__, *self._parameters, *self._modules,
-                 *self._buffers}
+        names = {
+            *dir(type(self)),
+            *self.__dict__,
+            *self._parameters,
+            *self._modules,
+            *self._buffers,
+        }
         # Numbers, as in Sequential, cannot be written as attributes.
         return sorted(name for name in names if not name[0].isdigit())
 
@@ -277,8 +318,12 @@ class Module(Hooked, Stateful, Tree):
     def _replicate_for_data_parallel(self) -> Module:
         replica: Module = self.__new__(type(self))
         replica.__dict__ = self.__dict__.copy()
-        replica.__dict__.update(_parameters={}, _buffers=self._buffers.copy(),
-                                _modules=self._modules.copy(), _is_replica=True)
+        replica.__dict__.update(
+            _parameters={},
+            _buffers=self._buffers.copy(),
+            _modules=self._modules.copy(),
+            _is_replica=True,
+        )
         return replica
 
     # ------------------------------------------------------------ text
@@ -290,8 +335,9 @@ class Module(Hooked, Stateful, Tree):
     def __repr__(self) -> str:
         extra = self.extra_repr()
         lines = extra.split("\n") if extra else []
-        inner = [f"({name}): {_addindent(repr(module), 2)}"
-                 for name, module in self._modules.items()]
+        inner = [
+            f"({name}): {_addindent(repr(module), 2)}" for name, module in self._modules.items()
+        ]
         if not inner and len(lines) <= 1:
             return f"{self._get_name()}({extra})"
         return f"{self._get_name()}(\n  " + "\n  ".join(lines + inner) + "\n)"
@@ -327,7 +373,9 @@ class Module(Hooked, Stateful, Tree):
                 "The parameters are copied (in a differentiable manner) from the original module. "
                 "This means they are not leaf nodes in autograd and so don't accumulate gradients. "
                 "If you need gradients in your forward method, consider using autograd.grad "
-                "instead.", stacklevel=2)
+                "instead.",
+                stacklevel=2,
+            )
         for parameter in self.parameters():
             grad = parameter._grad
             if grad is None:
@@ -382,14 +430,19 @@ class Module(Hooked, Stateful, Tree):
         dtype, _, memory_format = _parse_to(args, kwargs)
         if dtype is not None:
             if not (dtype.is_floating_point or dtype.is_complex):
-                raise TypeError("nn.Module.to only accepts floating point or complex dtypes, but "
-                                f"got desired dtype={dtype}")
+                raise TypeError(
+                    "nn.Module.to only accepts floating point or complex dtypes, but "
+                    f"got desired dtype={dtype}"
+                )
             if dtype.is_complex:
                 import warnings
 
-                warnings.warn("Complex modules are a new feature under active development whose "
-                              "design may change, and some modules might not work as expected when "
-                              "using complex tensors as parameters or buffers.", stacklevel=2)
+                warnings.warn(
+                    "Complex modules are a new feature under active development whose "
+                    "design may change, and some modules might not work as expected when "
+                    "using complex tensors as parameters or buffers.",
+                    stacklevel=2,
+                )
 
         def convert(tensor: Tensor) -> Tensor:
             changes = tensor.is_floating_point() or tensor.is_complex()
@@ -455,5 +508,7 @@ class Module(Hooked, Stateful, Tree):
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Raises: NotImplementedError. Call the module itself: taper runs it eagerly."""
-        raise NotImplementedError("Module.compile is not available in taper yet: call the module "
-                                  "itself, it runs eagerly with the same results")
+        raise NotImplementedError(
+            "Module.compile is not available in taper yet: call the module "
+            "itself, it runs eagerly with the same results"
+        )

@@ -24,8 +24,10 @@ class _IncompatibleKeys(NamedTuple):
     def __repr__(self) -> str:
         if not self.missing_keys and not self.unexpected_keys:
             return "<All keys matched successfully>"
-        return (f"_IncompatibleKeys(missing_keys={self.missing_keys}, "
-                f"unexpected_keys={self.unexpected_keys})")
+        return (
+            f"_IncompatibleKeys(missing_keys={self.missing_keys}, "
+            f"unexpected_keys={self.unexpected_keys})"
+        )
 
     __str__ = __repr__
 
@@ -95,8 +97,10 @@ class Stateful:
     def _register_state_dict_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """As the public one, but the hook may also return another state_dict."""
         if getattr(hook, "_from_public_api", False):
-            raise RuntimeError("Cannot register the same function as the state dict post hook that "
-                               "was previously registered via register_state_dict_post_hook")
+            raise RuntimeError(
+                "Cannot register the same function as the state dict post hook that "
+                "was previously registered via register_state_dict_post_hook"
+            )
         return RemovableHandle.enter(self._state_dict_hooks, hook)
 
     def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
@@ -105,8 +109,9 @@ class Stateful:
         """
         return self._register_load_state_dict_pre_hook(hook, with_module=True)
 
-    def _register_load_state_dict_pre_hook(self, hook: Callable[..., Any],
-                                           with_module: bool = False) -> RemovableHandle:
+    def _register_load_state_dict_pre_hook(
+        self, hook: Callable[..., Any], with_module: bool = False
+    ) -> RemovableHandle:
         wrapped = _HookOfModule(hook, self if with_module else None)
         return RemovableHandle.enter(self._load_state_dict_pre_hooks, wrapped)
 
@@ -130,8 +135,9 @@ class Stateful:
             "that saves extra state overrides both get_extra_state() and set_extra_state()."
         )
 
-    def state_dict(self, *args: Any, destination: Any = None, prefix: str = "",
-                   keep_vars: bool = False) -> Any:
+    def state_dict(
+        self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False
+    ) -> Any:
         """Every parameter and persistent buffer by its full name, sharing memory with the module.
 
         `keep_vars` keeps the tensors themselves, with their place on the tape.
@@ -140,7 +146,10 @@ class Stateful:
             warnings.warn(
                 "Positional args are being deprecated, use kwargs instead. Refer to "
                 "https://pytorch.org/docs/main/generated/torch.nn.Module.html"
-                "#torch.nn.Module.state_dict for details.", FutureWarning, stacklevel=2)
+                "#torch.nn.Module.state_dict for details.",
+                FutureWarning,
+                stacklevel=2,
+            )
             destination = args[0] if destination is None else destination
             prefix = args[1] if len(args) > 1 and prefix == "" else prefix
             keep_vars = args[2] if len(args) > 2 and keep_vars is False else keep_vars
@@ -155,8 +164,9 @@ class Stateful:
         self._save_to_state_dict(destination, prefix, keep_vars)
         for name, module in self._modules.items():
             if module is not None:
-                module.state_dict(destination=destination, prefix=f"{prefix}{name}.",
-                                  keep_vars=keep_vars)
+                module.state_dict(
+                    destination=destination, prefix=f"{prefix}{name}.", keep_vars=keep_vars
+                )
         for hook in self._state_dict_hooks.values():
             changed = hook(self, destination, prefix, metadata)
             if changed is None:
@@ -183,13 +193,27 @@ class Stateful:
 
     # ------------------------------------------------------------ in
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool,
-                              missing_keys: list[str], unexpected_keys: list[str],
-                              error_msgs: list[str]) -> None:
+    def _load_from_state_dict(
+        self,
+        state_dict: Any,
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
         """Copies the module's own part, without its children, and notes what does not fit."""
         for hook in self._load_state_dict_pre_hooks.values():
-            hook(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys,
-                 error_msgs)
+            hook(
+                state_dict,
+                prefix,
+                local_metadata,
+                strict,
+                missing_keys,
+                unexpected_keys,
+                error_msgs,
+            )
         own = {name: held for name, held in self._persistent() if held is not None}
         assign = bool(local_metadata.get("assign_to_params_buffers", False))
         for name, held in own.items():
@@ -211,21 +235,27 @@ class Stateful:
         if strict:
             for key in state_dict:
                 if key.startswith(prefix) and key != extra:
-                    name, dot, _ = key[len(prefix):].partition(".")
+                    name, dot, _ = key[len(prefix) :].partition(".")
                     if name not in (self._modules if dot else own):
                         unexpected_keys.append(key)
 
     def _load_one(self, name: str, key: str, held: Any, given: Any, assign: bool) -> str | None:
         """Copies one tensor (or puts it in the place of ours); returns what went wrong."""
         if not isinstance(given, Tensor):
-            return (f'While copying the parameter named "{key}", expected torch.Tensor or '
-                    f"Tensor-like object from checkpoint but received {type(given)}")
+            return (
+                f'While copying the parameter named "{key}", expected torch.Tensor or '
+                f"Tensor-like object from checkpoint but received {type(given)}"
+            )
+        if is_lazy(held) and is_lazy(given):
+            return None
         if not is_lazy(held):
             if held.dim() == 0 and not is_lazy(given) and given.dim() == 1:
                 given = given[0]  # files from before there were 0-d tensors
             if given.shape != held.shape:
-                return (f"size mismatch for {key}: copying a param with shape {given.shape} from "
-                        f"checkpoint, the shape in current model is {held.shape}.")
+                return (
+                    f"size mismatch for {key}: copying a param with shape {given.shape} from "
+                    f"checkpoint, the shape in current model is {held.shape}."
+                )
         try:
             with no_grad():
                 if assign:
@@ -233,9 +263,11 @@ class Stateful:
                 else:
                     held.copy_(given)
         except Exception as error:
-            return (f'While copying the parameter named "{key}", whose dimensions in the model are '
-                    f"{held.size()} and whose dimensions in the checkpoint are {given.size()}, an "
-                    f"exception occurred : {error.args}.")
+            return (
+                f'While copying the parameter named "{key}", whose dimensions in the model are '
+                f"{held.size()} and whose dimensions in the checkpoint are {given.size()}, an "
+                f"exception occurred : {error.args}."
+            )
         return None
 
     def _put(self, name: str, held: Any, given: Any) -> None:
@@ -246,8 +278,9 @@ class Stateful:
                 given = Parameter(given, requires_grad=held.requires_grad)
         setattr(self, name, given)
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True,
-                        assign: bool = False) -> _IncompatibleKeys:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> _IncompatibleKeys:
         """Copies parameters and buffers by name from `state_dict` into the module and its children.
 
         `assign` puts the given tensors themselves in place instead of copying. Returns: the missing
@@ -271,13 +304,22 @@ class Stateful:
                     problems.insert(0, f"{kind} key(s) in state_dict: {listed}. ")
         if problems:
             listed = "\n\t".join(problems)
-            raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t"
-                               + listed)
+            raise RuntimeError(
+                f"Error(s) in loading state_dict for {type(self).__name__}:\n\t" + listed
+            )
         return _IncompatibleKeys(missing, unexpected)
 
 
-def _load(module: Any, given: Any, prefix: str, metadata: Any, assign: bool, missing: list[str],
-          unexpected: list[str], problems: list[str]) -> None:
+def _load(
+    module: Any,
+    given: Any,
+    prefix: str,
+    metadata: Any,
+    assign: bool,
+    missing: list[str],
+    unexpected: list[str],
+    problems: list[str],
+) -> None:
     """Loads a module's own part, then its children's."""
     local = metadata.get(prefix[:-1], {})
     if assign:

@@ -1,0 +1,838 @@
+"""Pooling over windows: maximum, mean and p-norm. The pools that pick one element of an uneven
+window, or place one back, are in pool_index.py.
+
+A window is a box, so a pool works one dimension after the other: the best (or the sum) of each row
+first, then of what the rows gave. That costs the sum of the kernel's sizes instead of their
+product, and keeps PyTorch's choice among equals, the first in reading order.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from taper.dispatch import apply
+from taper.errors import ShapeError
+from taper.op import Opaque, op, public
+from taper.ops.window import Sizes, integers, padded, tap, widened
+from taper.tensor import Tensor
+
+# Up to this many positions, one addition per position beats numpy's reduction of short rows.
+_SHORT = 8
+
+
+def along(axis: int, part: slice) -> tuple[Any, ...]:
+    """Index that takes `part` of dimension `axis`, a negative number."""
+    return (..., part, *(slice(None),) * (-axis - 1))
+
+
+def _surplus(
+    size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, out: Sizes
+) -> Sizes:
+    """How far the last window reaches over the end of each dimension."""
+    return tuple(
+        max(0, (o - 1) * s + d * (k - 1) + 1 - n - p)
+        for n, k, s, p, d, o in zip(size, kernel, stride, padding, dilation, out, strict=True)
+    )
+
+
+# ---------------------------------------------------------------- maximum, on arrays
+
+
+def _lowest(dtype: np.dtype) -> Any:
+    return np.iinfo(dtype).min if dtype.kind in "iu" else -np.inf
+
+
+def _max_padded(
+    x: np.ndarray, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, out: Sizes
+) -> np.ndarray:
+    after = _surplus(x.shape[-len(kernel) :], kernel, stride, padding, dilation, out)
+    if not any(padding) and not any(after):
+        return x
+    return padded(x, padding, after, _lowest(x.dtype))
+
+
+def max_pool(
+    x: np.ndarray, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, out: Sizes
+) -> np.ndarray:
+    """Maximum of every window; nan where a window holds one."""
+    best = _max_padded(x, kernel, stride, padding, dilation, out)
+    for axis in range(-1, -len(kernel) - 1, -1):
+        best = _maxalong(best, axis, kernel[axis], stride[axis], dilation[axis], out[axis])
+    return best if best is not x else x.copy()
+
+
+def _maxalong(x: np.ndarray, axis: int, k: int, s: int, d: int, o: int) -> np.ndarray:
+    if k > _SHORT and k == s and d == 1 and x.shape[axis] == k * o:
+        place = x.ndim + axis
+        return x.reshape(*x.shape[:place], o, k, *x.shape[place + 1 :]).max(axis=place + 1)
+    best = x[along(axis, tap(0, d, s, o))]
+    made = None
+    for i in range(1, k):
+        best = made = np.maximum(best, x[along(axis, tap(i, d, s, o))], out=made)
+    return best
+
+
+def _winners(
+    x: np.ndarray,
+    kernel: Sizes,
+    stride: Sizes,
+    padding: Sizes,
+    dilation: Sizes,
+    out: Sizes,
+    nan_wins: bool = False,
+) -> list[np.ndarray]:
+    """For each dimension, last first: which kernel position holds the maximum of the window's row.
+
+    The array of a dimension is shaped as the values are after that dimension is folded.
+    """
+    best = _max_padded(x, kernel, stride, padding, dilation, out)
+    found = []
+    for axis in range(-1, -len(kernel) - 1, -1):
+        k, s, d, o = kernel[axis], stride[axis], dilation[axis], out[axis]
+        values = best[along(axis, tap(0, d, s, o))]
+        choice: Any = np.zeros(values.shape, bool if k == 1 else np.uint8 if k < 256 else np.int32)
+        made = None
+        for i in range(1, k):
+            rival = best[along(axis, tap(i, d, s, o))]
+            wins = rival > values
+            if nan_wins:
+                np.logical_or(wins, np.isnan(rival), out=wins)
+            # Later winners overwrite earlier ones; the maximum does that without branches.
+            choice = wins if k == 2 else np.maximum(choice, wins * choice.dtype.type(i))
+            values = made = np.maximum(values, rival, out=made)
+        if padding[axis] or best.shape[axis] > x.shape[axis]:
+            choice = _inside(choice, axis, k, s, padding[axis], d, o)
+        found.append(choice)
+        best = values
+    # One sum over the smallest array says that there was no nan, the usual case.
+    if not nan_wins and x.dtype.kind in "fV" and np.isnan(best.sum()):
+        return _winners(x, kernel, stride, padding, dilation, out, nan_wins=True)
+    return found
+
+
+def _inside(choice: np.ndarray, axis: int, k: int, s: int, p: int, d: int, o: int) -> np.ndarray:
+    """The choice, moved out of the padding where everything else was minus infinity too."""
+    first = np.array([max(0, -((i * s - p) // d)) if i * s < p else 0 for i in range(o)])
+    if not first.any():
+        return choice
+    return np.maximum(choice, first.reshape((-1,) + (1,) * (-axis - 1)))
+
+
+def max_index(
+    x: np.ndarray, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, out: Sizes
+) -> np.ndarray:
+    """Position of every window's maximum in the flattened spatial dimensions, int64."""
+    size = x.shape[-len(kernel) :]
+    index: Any = None
+    inner = 1
+    for back, choice in enumerate(_winners(x, kernel, stride, padding, dilation, out), 1):
+        start = np.arange(out[-back]) * stride[-back]
+        here = choice.astype(np.int64) * dilation[-back]
+        here += start.reshape((-1,) + (1,) * (back - 1))
+        share = (here - padding[-back]) * inner
+        if index is not None:  # of the dimensions behind, in the row that was chosen
+            share += np.take_along_axis(index, here, x.ndim - back)
+        index = share
+        inner *= size[-back]
+    return index  # type: ignore[no-any-return]
+
+
+def _kept(grad: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """grad where chosen, else 0. By bit masks: a product would make nan of inf, and a selection by
+    random booleans costs four times as much in mispredicted branches.
+    """
+    bits = grad.view(f"i{grad.dtype.itemsize}")
+    mask = np.negative(chosen.view(np.int8), dtype=bits.dtype)
+    return np.bitwise_and(bits, mask, out=mask).view(grad.dtype)
+
+
+def max_pool_grad(
+    grad: np.ndarray,
+    x: np.ndarray,
+    kernel: Sizes,
+    stride: Sizes,
+    padding: Sizes,
+    dilation: Sizes,
+    out: Sizes,
+) -> np.ndarray:
+    """Each window's gradient at the position of its maximum, shaped as x."""
+    rank = len(kernel)
+    size = x.shape[-rank:]
+    after = _surplus(size, kernel, stride, padding, dilation, out)
+    choices = _winners(x, kernel, stride, padding, dilation, out)
+    for axis in range(-rank, 0):
+        k, s, d, o = kernel[axis], stride[axis], dilation[axis], out[axis]
+        choice = choices[-axis - 1]
+        room = padding[axis] + size[axis] + after[axis]
+        spread = np.zeros(
+            (*grad.shape[:axis], room, *grad.shape[grad.ndim + axis + 1 :]), grad.dtype
+        )
+        apart = d * (k - 1) < s
+        for i in range(k):
+            part = spread[along(axis, tap(i, d, s, o))]
+            share = _kept(grad, choice == i if choice.dtype != bool else choice if i else ~choice)
+            if apart:
+                part[...] = share
+            else:
+                part += share
+        grad = spread
+    return _unpadded(grad, padding, size)
+
+
+def _unpadded(x: np.ndarray, padding: Sizes, size: Sizes) -> np.ndarray:
+    """The part of a padded array that the input covered."""
+    if x.shape[-len(size) :] == size:
+        return x
+    inner = tuple(slice(p, p + n) for p, n in zip(padding, size, strict=True))
+    return np.ascontiguousarray(x[(..., *inner)])
+
+
+def pick(x: np.ndarray, index: np.ndarray, rank: int) -> np.ndarray:
+    """The elements of x at positions `index` of its flattened spatial dimensions."""
+    lead = x.shape[: x.ndim - rank]
+    flat = index.reshape(*lead, -1)
+    return np.take_along_axis(x.reshape(*lead, -1), flat, -1).reshape(index.shape)
+
+
+# ---------------------------------------------------------------- mean, on arrays
+
+
+def __sum_along(x: np.ndarray, axis: int, k: int, s: int, o: int) -> np.ndarray:
+    if k > _SHORT and k == s and x.shape[axis] == k * o:
+        place = x.ndim + axis
+        return x.reshape(*x.shape[:place], o, k, *x.shape[place + 1 :]).sum(axis=place + 1)
+    total = x[along(axis, tap(0, 1, s, o))]
+    made = None
+    for i in range(1, k):
+        total = made = np.add(total, x[along(axis, tap(i, 1, s, o))], out=made)
+    return total
+
+
+def _divisor(
+    size: Sizes,
+    kernel: Sizes,
+    stride: Sizes,
+    padding: Sizes,
+    out: Sizes,
+    whole: bool,
+    override: int | None,
+) -> Any:
+    """What each window's sum is divided by: a number, or an array shaped as the output.
+
+    `whole` counts the padding (but never what lies beyond it) among a window's elements.
+    """
+    if override is not None:
+        return override
+    counts = []
+    for n, k, s, p, o in zip(size, kernel, stride, padding, out, strict=True):
+        lowest, highest = (-p, n + p) if whole else (0, n)
+        counts.append([min(i * s - p + k, highest) - max(i * s - p, lowest) for i in range(o)])
+    if all(len(set(c)) == 1 for c in counts):
+        return math.prod(c[0] for c in counts)
+    product: Any = np.ones(())
+    for count in counts:
+        product = np.multiply.outer(product, count)
+    return product
+
+
+def avg_pool(
+    x: np.ndarray,
+    kernel: Sizes,
+    stride: Sizes,
+    padding: Sizes,
+    out: Sizes,
+    whole: bool,
+    override: int | None,
+) -> np.ndarray:
+    """Mean of every window."""
+    ones = (1,) * len(kernel)
+    size = x.shape[-len(kernel) :]
+    dtype = x.dtype
+    after = _surplus(size, kernel, stride, padding, ones, out)
+    total = widened(x)
+    if any(padding) or any(after):
+        total = padded(total, padding, after)
+    for axis in range(-1, -len(kernel) - 1, -1):
+        total = __sum_along(total, axis, kernel[axis], stride[axis], out[axis])
+    divisor = _divisor(size, kernel, stride, padding, out, whole, override)
+    if dtype.kind in "iu":
+        # Towards zero, as division of integers in C.
+        mean = np.sign(total) * (np.abs(total) // np.asarray(divisor).astype(dtype))
+    else:
+        mean = total / np.asarray(divisor, total.dtype)
+    return np.asarray(mean).astype(dtype, copy=False)
+
+
+def avg_pool_grad(
+    grad: np.ndarray,
+    size: Sizes,
+    kernel: Sizes,
+    stride: Sizes,
+    padding: Sizes,
+    out: Sizes,
+    whole: bool,
+    override: int | None,
+) -> np.ndarray:
+    """Each window's gradient, divided, at all its positions: adjoint of `avg_pool`."""
+    dtype = grad.dtype
+    divisor = _divisor(size, kernel, stride, padding, out, whole, override)
+    spread = widened(grad)
+    spread = spread / np.asarray(divisor, spread.dtype)
+    after = _surplus(size, kernel, stride, padding, (1,) * len(kernel), out)
+    for axis in range(-len(kernel), 0):
+        room = padding[axis] + size[axis] + after[axis]
+        spread = __spread_along(spread, axis, kernel[axis], stride[axis], out[axis], room)
+    return _unpadded(spread, padding, size).astype(dtype, copy=False)
+
+
+def __spread_along(x: np.ndarray, axis: int, k: int, s: int, o: int, room: int) -> np.ndarray:
+    shape = (*x.shape[:axis], room, *x.shape[x.ndim + axis + 1 :])
+    apart = k <= s
+    spread = np.empty(shape, x.dtype) if k == s and k * o == room else np.zeros(shape, x.dtype)
+    if k > _SHORT and k == s and k * o == room:
+        place = x.ndim + axis
+        spread.reshape(*x.shape[:place], o, k, *x.shape[place + 1 :])[...] = np.expand_dims(
+            x, place + 1
+        )
+        return spread
+    for i in range(k):
+        part = spread[along(axis, tap(i, 1, s, o))]
+        if apart:
+            part[...] = x
+        else:
+            part += x
+    return spread
+
+
+# ---------------------------------------------------------------- the ops
+
+
+class _MaxPool(Opaque):
+    """Maximum of every window. Only the input is saved, so that the result may be overwritten, as
+    by ReLU(inplace=True); who won is found again when the gradient is wanted.
+    """
+
+    name = "max_pool"
+    saves = ("input",)
+
+    def forward(
+        self, m: Any, input: Any, *, kernel: Any, stride: Any, padding: Any, dilation: Any, out: Any
+    ) -> Any:
+        return max_pool(input, kernel, stride, padding, dilation, out)
+
+    def vjp(self, m: Any, grad: Any, result: Any, input: Any, **geometry: Any) -> Any:
+        return m.call(MaxPoolGrad, grad, input, **geometry)
+
+
+@op
+class MaxPool1d(_MaxPool):
+    """Of a signal, which PyTorch pools as an image of height 1 and squeezes afterwards."""
+
+    node_name = "SqueezeBackward1"
+
+
+@op
+class MaxPool2d(_MaxPool):
+    """Of an image."""
+
+    node_name = "MaxPool2DWithIndicesBackward0"
+
+
+@op
+class MaxPool3d(_MaxPool):
+    """Of a volume."""
+
+    node_name = "MaxPool3DWithIndicesBackward0"
+
+
+class _MaxPoolIndices(_MaxPool):
+    """Maximum of every window, and where it is in the flattened input."""
+
+    outputs = 2
+    differentiable = (True, False)
+
+    def forward(
+        self, m: Any, input: Any, *, kernel: Any, stride: Any, padding: Any, dilation: Any, out: Any
+    ) -> Any:
+        index = max_index(input, kernel, stride, padding, dilation, out)
+        return pick(input, index, len(kernel)), index
+
+    def vjp(self, m: Any, grad: Any, result: Any, input: Any, **geometry: Any) -> Any:
+        return m.call(MaxPoolGrad, grad[0], input, **geometry)
+
+
+@op
+class MaxPoolIndices1d(_MaxPoolIndices):
+    """Of a signal."""
+
+    node_name = "SqueezeBackward1"
+
+
+@op
+class MaxPoolIndices2d(_MaxPoolIndices):
+    """Of an image."""
+
+    node_name = "MaxPool2DWithIndicesBackward0"
+
+
+@op
+class MaxPoolIndices3d(_MaxPoolIndices):
+    """Of a volume."""
+
+    node_name = "MaxPool3DWithIndicesBackward0"
+
+
+@op
+class MaxPoolGrad(Opaque):
+    """Each window's gradient where `input` has its maximum."""
+
+    node_name = "MaxPool2DWithIndicesBackwardBackward0"
+    saves = ("input",)
+
+    def forward(
+        self,
+        m: Any,
+        grad: Any,
+        input: Any,
+        *,
+        kernel: Any,
+        stride: Any,
+        padding: Any,
+        dilation: Any,
+        out: Any,
+    ) -> Any:
+        return max_pool_grad(grad, input, kernel, stride, padding, dilation, out)
+
+    def vjp(
+        self, m: Any, grad: Any, result: Any, grad_out: Any, input: Any, **geometry: Any
+    ) -> Any:
+        return m.call(MaxPoolPick, grad, input, **geometry), None
+
+
+@op
+class MaxPoolPick(Opaque):
+    """The elements of `other` where `input` has the maxima of its windows."""
+
+    saves = ("input",)
+
+    def forward(
+        self,
+        m: Any,
+        other: Any,
+        input: Any,
+        *,
+        kernel: Any,
+        stride: Any,
+        padding: Any,
+        dilation: Any,
+        out: Any,
+    ) -> Any:
+        return pick(other, max_index(input, kernel, stride, padding, dilation, out), len(kernel))
+
+    def vjp(self, m: Any, grad: Any, result: Any, other: Any, input: Any, **geometry: Any) -> Any:
+        return m.call(MaxPoolGrad, grad, input, **geometry), None
+
+
+class _AvgPool(Opaque):
+    """Mean of every window."""
+
+    name = "avg_pool"
+    saves = ("input.shape",)
+
+    def forward(
+        self,
+        m: Any,
+        input: Any,
+        *,
+        kernel: Any,
+        stride: Any,
+        padding: Any,
+        out: Any,
+        whole: Any,
+        override: Any,
+    ) -> Any:
+        return avg_pool(input, kernel, stride, padding, out, whole, override)
+
+    def vjp(self, m: Any, grad: Any, result: Any, shape: Any, **geometry: Any) -> Any:
+        rank = len(geometry["kernel"])
+        return m.call(AvgPoolGrad, grad, size=tuple(shape[-rank:]), **geometry)
+
+
+@op
+class AvgPool1d(_AvgPool):
+    """Of a signal."""
+
+    node_name = "SqueezeBackward1"
+
+
+@op
+class AvgPool2d(_AvgPool):
+    """Of an image."""
+
+    node_name = "AvgPool2DBackward0"
+
+
+@op
+class AvgPool3d(_AvgPool):
+    """Of a volume."""
+
+    node_name = "AvgPool3DBackward0"
+
+
+@op
+class AvgPoolGrad(Opaque):
+    """Each window's gradient, divided, all over the window."""
+
+    node_name = "AvgPool2DBackwardBackward0"
+
+    def forward(
+        self,
+        m: Any,
+        grad: Any,
+        *,
+        size: Any,
+        kernel: Any,
+        stride: Any,
+        padding: Any,
+        out: Any,
+        whole: Any,
+        override: Any,
+    ) -> Any:
+        return avg_pool_grad(grad, size, kernel, stride, padding, out, whole, override)
+
+    def vjp(
+        self, m: Any, grad: Any, result: Any, grad_out: Any, *, size: Any, **geometry: Any
+    ) -> Any:
+        return m.call(AvgPool2d, grad, **geometry)
+
+
+MAX = {1: MaxPool1d, 2: MaxPool2d, 3: MaxPool3d}
+MAX_INDICES = {1: MaxPoolIndices1d, 2: MaxPoolIndices2d, 3: MaxPoolIndices3d}
+AVG = {1: AvgPool1d, 2: AvgPool2d, 3: AvgPool3d}
+
+
+# ---------------------------------------------------------------- checks
+
+
+_WORDS = {1: "one int", 2: "two ints", 3: "three ints"}
+
+
+def _sizes(value: Any, rank: int, name: str, argument: str) -> Sizes:
+    if type(value) is int:
+        return (value,) * rank
+    if isinstance(value, (tuple, list)) and len(value) not in (1, rank):
+        kind = (
+            f"should contain one int (got {len(value)})"
+            if rank == 1
+            else f"must either be a single int, or a tuple of {_WORDS[rank]}, got {value}"
+        )
+        raise ShapeError(name, f"{name}: {argument} {kind}")
+    return integers(value, rank, name, argument)
+
+
+def check_dims(name: str, input: Tensor, rank: int) -> None:
+    """RuntimeError unless the input is (channels, *size) or (batch, channels, *size), where only
+    the batch may be empty.
+    """
+    ndim = input.dim()
+    if ndim not in (rank + 1, rank + 2):
+        raise ShapeError(
+            name,
+            f"{name}: Expected {rank + 1}D or {rank + 2}D (batch mode) tensor "
+            "with optional 0 dim batch size for input, but got:"
+            f"{list(input.shape)}; non-empty {rank + 1}D or {rank + 2}D (batch mode) "
+            "tensor expected for input",
+        )
+    if 0 in tuple(input.shape)[-rank - 1 :]:
+        raise ShapeError(
+            name,
+            f"{name}: Expected {rank + 1}D or {rank + 2}D (batch mode) tensor "
+            "with optional 0 dim batch size for input, but got:"
+            f"{list(input.shape)}; Expected input's non-batch dimensions to have "
+            "positive length",
+        )
+
+
+def _geometry(
+    name: str,
+    input: Tensor,
+    rank: int,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: bool,
+) -> tuple[Sizes, Sizes, Sizes, Sizes, Sizes]:
+    """Kernel, stride, padding, dilation and output size, checked."""
+    if input.dtype.name == "bool":
+        raise NotImplementedError(f"{name}: \"{name}\" not implemented for 'Bool'")
+    kernel = _sizes(kernel_size, rank, name, "kernel_size")
+    if stride is None or (isinstance(stride, (tuple, list)) and not stride):
+        stride = kernel
+    steps = _sizes(stride, rank, name, "stride")
+    around = _sizes(padding, rank, name, "padding")
+    spread = _sizes(dilation, rank, name, "dilation")
+    check_dims(name, input, rank)
+    if any(s <= 0 for s in steps):
+        raise ShapeError(
+            name,
+            f"stride should not be zero: {name}() stride must be greater than "
+            f"zero, but got {list(steps)}",
+        )
+    if any(k <= 0 for k in kernel):
+        raise ShapeError(
+            name,
+            f"kernel size should be greater than zero: {name}() kernel_size "
+            f"must be greater than zero, but got {list(kernel)}",
+        )
+    if any(d <= 0 for d in spread):
+        raise ShapeError(
+            name,
+            f"dilation should be greater than zero: {name}() dilation must be "
+            f"greater than zero, but got {list(spread)}",
+        )
+    for k, p, d in zip(kernel, around, spread, strict=True):
+        if p < 0:
+            raise ShapeError(
+                name,
+                f"pad must be non-negative, but got pad: {p} ({name}() padding "
+                f"must be non-negative, but got {p})",
+            )
+        if p > (d * (k - 1) + 1) // 2:
+            raise ShapeError(
+                name,
+                "pad should be at most half of effective kernel size, but got "
+                f"pad={p}, kernel_size={k} and dilation={d} ({name}() padding should "
+                f"be at most half of kernel size, but got padding={p} and "
+                f"kernel_size={k})",
+            )
+    size = tuple(input.shape)[-rank:]
+    out = []
+    for n, k, s, p, d in zip(size, kernel, steps, around, spread, strict=True):
+        room = n + 2 * p - d * (k - 1) - 1
+        length = (-(-room // s) if ceil_mode else room // s) + 1
+        # The last window must begin inside the input or the padding before it.
+        if ceil_mode and (length - 1) * s >= n + p:
+            length -= 1
+        out.append(length)
+    if any(n <= 0 for n in out):
+        planes = input.shape[-rank - 1]
+        given, made = ("x".join(map(str, (planes, *sizes))) for sizes in (size, out))
+        raise ShapeError(
+            name,
+            f"Given input size: ({given}). Calculated output size: ({made}). "
+            f"Output size is too small ({name}() Invalid computed output size: "
+            f"{out[-1]})",
+        )
+    return kernel, steps, around, spread, tuple(out)
+
+
+# ---------------------------------------------------------------- the public functions
+
+
+def _max_pool(
+    name: str,
+    rank: int,
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: bool,
+    return_indices: bool,
+) -> Any:
+    kernel, steps, around, spread, out = _geometry(
+        name, input, rank, kernel_size, stride, padding, dilation, ceil_mode
+    )
+    chosen = MAX_INDICES[rank] if return_indices else MAX[rank]
+    return apply(
+        chosen, input, kernel=kernel, stride=steps, padding=around, dilation=spread, out=out
+    )
+
+
+@public(namespaces=("torch", "nn.functional"))
+def max_pool1d(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """Maximum of every window of `kernel_size` elements, `stride` (kernel_size) apart.
+
+    Shape: ([batch,] channels, length) to ([batch,] channels, out), out = (length + 2 padding -
+        dilation (kernel_size - 1) - 1) / stride + 1, rounded down, or up with ceil_mode. With
+        return_indices a second tensor says where in the input each maximum is.
+    Edges: the first of equal elements wins; nan beats all. Padding never wins.
+    Raises: RuntimeError where the settings do not fit each other or the input.
+    """
+    return _max_pool(
+        "max_pool1d", 1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices
+    )
+
+
+@public(namespaces=("torch", "nn.functional"))
+def max_pool2d(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """Maximum of every window of an image: `max_pool1d` with two spatial dimensions."""
+    return _max_pool(
+        "max_pool2d", 2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices
+    )
+
+
+@public(namespaces=("torch", "nn.functional"))
+def max_pool3d(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """Maximum of every window of a volume: `max_pool1d` with three spatial dimensions."""
+    return _max_pool(
+        "max_pool3d", 3, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices
+    )
+
+
+def _avg_pool(
+    name: str,
+    rank: int,
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor_override: int | None,
+) -> Tensor:
+    kernel, steps, around, _, out = _geometry(
+        name, input, rank, kernel_size, stride, padding, 1, ceil_mode
+    )
+    if divisor_override == 0:
+        raise ShapeError(name, "divisor must be not zero")
+    return apply(
+        AVG[rank],
+        input,
+        kernel=kernel,
+        stride=steps,
+        padding=around,
+        out=out,
+        whole=bool(count_include_pad),
+        override=divisor_override,
+    )
+
+
+@public(namespaces=("torch", "nn.functional"))
+def avg_pool1d(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Tensor:
+    """Mean of every window of `kernel_size` elements, `stride` (kernel_size) apart.
+
+    Shape: as in `max_pool1d`, with dilation 1. Padding counts as zeros, or not at all with
+        count_include_pad=False.
+    Raises: RuntimeError where the settings do not fit each other or the input.
+    """
+    return _avg_pool(
+        "avg_pool1d", 1, input, kernel_size, stride, padding, ceil_mode, count_include_pad, None
+    )
+
+
+@public(namespaces=("nn.functional",))
+def avg_pool2d(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """Mean of every window of an image; the sum divided by divisor_override, if that is given."""
+    return _avg_pool(
+        "avg_pool2d",
+        2,
+        input,
+        kernel_size,
+        stride,
+        padding,
+        ceil_mode,
+        count_include_pad,
+        divisor_override,
+    )
+
+
+@public(namespaces=("nn.functional",))
+def avg_pool3d(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """Mean of every window of a volume; the sum divided by divisor_override, if that is given."""
+    return _avg_pool(
+        "avg_pool3d",
+        3,
+        input,
+        kernel_size,
+        stride,
+        padding,
+        ceil_mode,
+        count_include_pad,
+        divisor_override,
+    )
+
+
+def _lp_pool(
+    rank: int, input: Tensor, norm_type: float, kernel_size: Any, stride: Any, ceil_mode: bool
+) -> Tensor:
+    name = f"lp_pool{rank}d"
+    elements = math.prod(_sizes(kernel_size, rank, name, "kernel_size"))
+    powers = input.pow(norm_type)
+    mean = _avg_pool(name, rank, powers, kernel_size, stride, 0, ceil_mode, True, None)
+    return (mean.sign() * mean.abs().relu()).mul(elements).pow(1.0 / norm_type)
+
+
+@public(namespaces=("nn.functional",))
+def lp_pool1d(
+    input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
+) -> Tensor:
+    """(sum of x ** norm_type) ** (1 / norm_type) of every window of a signal."""
+    return _lp_pool(1, input, norm_type, kernel_size, stride, ceil_mode)
+
+
+@public(namespaces=("nn.functional",))
+def lp_pool2d(
+    input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
+) -> Tensor:
+    """(sum of x ** norm_type) ** (1 / norm_type) of every window of an image."""
+    return _lp_pool(2, input, norm_type, kernel_size, stride, ceil_mode)
+
+
+@public(namespaces=("nn.functional",))
+def lp_pool3d(
+    input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
+) -> Tensor:
+    """(sum of x ** norm_type) ** (1 / norm_type) of every window of a volume."""
+    return _lp_pool(3, input, norm_type, kernel_size, stride, ceil_mode)
