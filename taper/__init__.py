@@ -45,7 +45,7 @@ from taper.tensor import Tensor
 __version__ = "0.1.0"
 
 globals().update(_dtype_names())
-_ops.load()
+_ops.load("core")
 globals().update(_NAMESPACES["torch"])
 
 from taper.settings import *  # noqa: E402, F403 - after the dtypes, on which it depends
@@ -133,6 +133,9 @@ def __getattr__(name: str) -> Any:
         from taper.typed import TYPES
 
         value = TYPES[name]
+    elif not name.startswith("__") and _ops.load_all() and name in _NAMESPACES["torch"]:
+        globals().update(_NAMESPACES["torch"])
+        return globals()[name]
     else:
         raise AttributeError(
             f"module 'torch' has no attribute {name!r} (taper {__version__} does not have it)"
@@ -142,7 +145,8 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES, *_LATER, *_TYPED})
+    _ops.load_all()
+    return sorted({*globals(), *_NAMESPACES["torch"], *_MODULES, *_LATER, *_TYPED})
 
 
 __all__ = [name for name in globals() if not name.startswith("_")]

@@ -60,9 +60,17 @@ class Tensor:
         # __new__ did the work; a subclass may override with arguments of its own.
         return None
 
+    def __getattr__(self, name: str) -> Any:
+        # Reached for what the class lacks: the method of a family that is not loaded yet, perhaps.
+        if not name.startswith("_"):
+            from taper.ops import load_all
+
+            if load_all() and hasattr(type(self), name):
+                return getattr(self, name)
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+
     if TYPE_CHECKING:
 
-        def __getattr__(self, name: str) -> Any: ...
         def __add__(self, other: Any) -> Tensor: ...
         def __sub__(self, other: Any) -> Tensor: ...
         def __mul__(self, other: Any) -> Tensor: ...
@@ -511,6 +519,9 @@ class Tensor:
         return object.__format__(self, spec)
 
     def __dir__(self) -> list[str]:
+        from taper.ops import load_all
+
+        load_all()
         return sorted(set(object.__dir__(self)))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:

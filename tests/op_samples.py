@@ -1,12 +1,15 @@
 """Inputs for the generic tests of every op: (arrays and numbers, attributes).
 
 Elementwise ops get theirs automatically, from DOMAIN where not every number will do. The others
-are listed here; tests/test_every_op.py fails for an op that has no sample.
+are listed in SAMPLES, here for the core and in samples/FAMILY.py for each family, whose tables are
+joined to these. tests/test_every_op.py fails for an op that has no sample.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -118,3 +121,14 @@ SAMPLES: dict[str, Callable[[], list[Sample]]] = {
     "Mm": lambda: [([number(3, 4), number(4, 2, seed=1)], {})],
     "Bmm": lambda: [([number(2, 3, 4), number(2, 4, 2, seed=1)], {})],
 }
+
+
+def _join() -> None:
+    """Adds the tables of samples/*.py, each of which may have DOMAIN, ATTRS and SAMPLES."""
+    for path in sorted((Path(__file__).parent / "samples").glob("[a-z]*.py")):
+        family = importlib.import_module("samples." + path.stem)
+        for name, table in (("DOMAIN", DOMAIN), ("ATTRS", ATTRS), ("SAMPLES", SAMPLES)):
+            table.update(getattr(family, name, {}))
+
+
+_join()

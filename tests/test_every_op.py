@@ -14,8 +14,10 @@ import taper
 from taper.autograd.gradcheck import gradcheck, gradgradcheck
 from taper.dispatch import apply
 from taper.op import REGISTRY
+from taper.ops import load_all
 from taper.tensor import Tensor, wrap
 
+load_all()
 OPS = sorted(REGISTRY)
 ELEMENTWISE = [n for n in OPS if REGISTRY[n].elementwise]
 DIFFERENTIABLE = [n for n in OPS if REGISTRY[n].vjp is not None]

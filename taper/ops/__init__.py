@@ -1,58 +1,37 @@
-"""The op families. Importing this package defines every op and every Tensor method."""
+"""The op families. Importing this package defines nothing; `load` defines the ops of a group.
+
+The group "core" is loaded with taper and holds what nearly every program uses. The others are
+loaded when one of their names is first looked up, because importing taper must be instant.
+"""
 
 from __future__ import annotations
 
 import importlib
 
-FAMILIES = (
-    "arithmetic",
-    "create",
-    "convert",
-    "view",
-    "index",
-    "reduce",
-    "matmul",
-    "pointwise",
-    "trigonometry",
-    "rounding",
-    "choose",
-    "combine",
-    "compare",
-    "logic",
-    "statistics",
-    "cumulative",
-    "sort",
-    "join",
-    "gather",
-    "scatter",
-    "rearrange",
-    "linalg",
-    "fft",
-    "spectral",
-    "sampling",
-    "special",
-    "activation",
-    "linear",
-    "conv",
-    "pool",
-    "pool_index",
-    "norm",
-    "rnn",
-    "loss",
-    "embedding",
-    "interpolate",
-    "padding",
-    "attention",
-    "fold",
-)
+GROUPS: dict[str, tuple[str, ...]] = {
+    "core": (
+        "arithmetic", "create", "convert", "view", "index", "reduce", "matmul", "pointwise",
+        "trigonometry", "rounding", "choose", "combine", "compare", "logic", "statistics",
+        "cumulative", "sort", "join", "gather", "scatter", "rearrange", "sampling",
+    ),
+    "nn": (
+        "activation", "linear", "conv", "pool", "pool_index", "norm", "rnn", "loss", "embedding",
+        "interpolate", "padding", "attention", "fold", "dropout",
+    ),
+    "rest": ("order_statistics", "histogram", "linalg", "fft", "spectral", "special"),
+}  # fmt: skip
+_loaded: set[str] = set()
 
 
-def load() -> None:
-    """Imports the families and gives Tensor its methods."""
+def load(group: str) -> bool:
+    """Imports the families of a group and gives Tensor their methods; False if that was done."""
+    if group in _loaded:
+        return False
+    _loaded.add(group)
     from taper.op import METHODS
     from taper.tensor import Tensor
 
-    for family in FAMILIES:
+    for family in GROUPS[group]:
         name = "taper.ops." + family
         try:
             importlib.import_module(name)
@@ -61,3 +40,9 @@ def load() -> None:
                 raise
     for name, method in METHODS.items():
         setattr(Tensor, name, method)
+    return True
+
+
+def load_all() -> bool:
+    """Imports every family; False if that was done before."""
+    return any([load(group) for group in GROUPS])
