@@ -5,6 +5,8 @@ On a machine without a GPU only "cpu" holds tensors; other devices can be named 
 
 from __future__ import annotations
 
+from typing import Any
+
 from taper.errors import MissingFeature
 
 _TYPES = (
@@ -35,8 +37,10 @@ class device:
     """A device such as device("cpu") or device("cuda", 0)."""
 
     __slots__ = ("index", "type")
+    type: str
+    index: int | None
 
-    def __init__(self, type: str | device | int, index: int | None = None) -> None:
+    def __init__(self, type: Any, index: int | None = None) -> None:
         if isinstance(type, device):
             type, index = type.type, type.index
         elif isinstance(type, int):
@@ -94,7 +98,7 @@ def require_cpu(where: object) -> device:
     """The device named by `where` (None, str, int or device); an error unless it is the CPU."""
     if where is None or where is CPU:
         return CPU
-    found = where if isinstance(where, device) else device(where)  # type: ignore[arg-type]
+    found = where if isinstance(where, device) else device(where)
     if found.type == "cpu":
         return CPU
     if found.type == "cuda":

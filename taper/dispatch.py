@@ -37,7 +37,9 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
     for x in inputs:
         if isinstance(x, Tensor):
             arrays.append(x._array)
-            if x._requires_grad or (x._view_version is not None and x._base._requires_grad):
+            if x._requires_grad:
+                tracked = True
+            elif x._view_version is not None and x._base._requires_grad:  # type: ignore[union-attr]
                 tracked = True
         else:
             arrays.append(x)
@@ -118,7 +120,7 @@ def _wrap_many(
 
 
 def record(
-    op: Op,
+    op: Any,
     inputs: tuple[Any, ...],
     arrays: Any,
     common: Any,
@@ -127,7 +129,7 @@ def record(
 ) -> OpNode:
     """Puts the call on the tape; `shape` is the result's, for elementwise ops."""
     node = _new(OpNode)
-    edges = []
+    edges: list[Any] = []
     saved: list[Any] = []
     plan = op.plan
     if op.variadic:
@@ -189,7 +191,7 @@ def _promote_all(op: Op, arrays: list[Any]) -> tuple[list[Any], Any]:
     if op.floating and wanted.category < dtypes.FLOAT:
         wanted = dtypes.get_default_dtype()
     common = wanted.numpy
-    made = []
+    made: list[Any] = []
     for a in arrays:
         if a is None:
             made.append(a)

@@ -31,6 +31,7 @@ class Op:
     floating = False  # integer inputs become the default floating dtype
     view = False
     ufunc = ""  # numpy's name of the formula, where the formula is that one function
+    unpromoted = 0  # leading inputs of an elementwise op that keep their dtype: a condition
     takes = ""  # kinds of dtype an elementwise op computes in without promotion
 
     # Filled in by @op.
@@ -57,7 +58,6 @@ class Elementwise(Op):
     """out[i] = formula(input[i], ...) after promotion and broadcasting."""
 
     elementwise = True
-    unpromoted = 0  # leading inputs that keep their dtype, such as a condition
 
 
 class Reduction(Op):
@@ -95,7 +95,7 @@ def op(cls: type[Op]) -> Any:
         made.inputs = (*made.inputs, varargs)
     made.run = getattr(made, body.__name__)
     if cls.elementwise:
-        made.takes = "" if cls.unpromoted else "f" if cls.floating else "fciub"
+        made.takes = "" if made.unpromoted else "f" if cls.floating else "fciub"
         made.takes = made.takes.replace("f", "fc", 1) if cls.floating else made.takes
         made.takes = made.takes or "-"
     if cls.ufunc:

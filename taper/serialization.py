@@ -115,7 +115,7 @@ def _write_archive(
     ]
     if not no_byteorder:
         records.append(("byteorder", sys.byteorder.encode()))
-    records += [(f"data/{key}", memoryview(memory)) for key, memory in storages.items()]
+    records += [(f"data/{key}", memory.data) for key, memory in storages.items()]
     records.append(("version", b"3\n"))
     for name, data in records:
         archive.add(name, data)

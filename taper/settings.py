@@ -182,7 +182,7 @@ def typename(obj: Any) -> str:
     from taper.tensor import Tensor
 
     if isinstance(obj, Tensor):
-        return obj.type()  # type: ignore[no-any-return]
+        return obj.type()
     cls = obj if isinstance(obj, type) else type(obj)
     module = cls.__module__
     return (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 
 class Size(tuple[int, ...]):
@@ -33,8 +33,8 @@ class Size(tuple[int, ...]):
 
     __str__ = __repr__
 
-    def __getitem__(self, index: SupportsIndex | slice) -> int | Size:  # type: ignore[override]
-        found = tuple.__getitem__(self, index)
+    def __getitem__(self, index: SupportsIndex | slice) -> Any:
+        found: Any = tuple.__getitem__(self, index)
         return tuple.__new__(Size, found) if isinstance(index, slice) else found
 
     def __add__(self, other: tuple[int, ...]) -> Size:  # type: ignore[override]

@@ -47,6 +47,7 @@ class Tensor:
     _view_version: int | None = None
     _hooks: dict[int, Any] | None = None
     _is_inference = False
+    _accumulate: Any = None  # weak reference to the leaf's AccumulateGrad, once looked at
 
     __array_priority__ = 1000
     __module__ = "torch"
@@ -392,6 +393,8 @@ class Tensor:
     def _is_view(self) -> bool:
         return self._base is not None
 
+    _array_subclass = False
+
     @property
     def data(self) -> Tensor:
         """The same memory without history."""
@@ -399,8 +402,6 @@ class Tensor:
         # A version counter of its own, as PyTorch's .data has: writes through it go unnoticed.
         made._storage = Storage(self._array if self._storage is None else self._storage.owner)
         return made
-
-    _array_subclass = False
 
     @data.setter
     def data(self, other: Tensor) -> None:
@@ -493,7 +494,7 @@ class Tensor:
         return iter(self.unbind(0))
 
     def __reversed__(self) -> Tensor:
-        return self if self._array.ndim == 0 else self.flip(0)  # type: ignore[no-any-return]
+        return self if self._array.ndim == 0 else self.flip(0)
 
     def __contains__(self, element: Any) -> bool:
         if isinstance(element, Tensor):
@@ -515,7 +516,7 @@ class Tensor:
 
     def __format__(self, spec: str) -> str:
         if self._array.ndim == 0 and type(self) is Tensor:
-            return self.item().__format__(spec)  # type: ignore[no-any-return]
+            return self.item().__format__(spec)
         return object.__format__(self, spec)
 
     def __dir__(self) -> list[str]:
@@ -533,7 +534,7 @@ class Tensor:
                 "https://github.com/pytorch/pytorch/pull/103001"
             )
         if id(self) in memo:
-            return memo[id(self)]  # type: ignore[no-any-return]
+            return memo[id(self)]
         import copy
 
         made = wrap(self._array.copy(order="K"), type(self))

@@ -39,7 +39,7 @@ def with_numpy_spelling(function: Callable[..., Any]) -> Callable[..., Any]:
                 break
         return function(*args, **kwargs)
 
-    return _dressed(spelled, function, function.__name__)  # type: ignore[no-any-return]
+    return _dressed(spelled, function, function.__name__)
 
 
 def with_out(function: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -54,7 +54,7 @@ def with_out(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
         return write_out(name, function, args, kwargs, out)
 
-    return _dressed(called, function, name)  # type: ignore[no-any-return]
+    return _dressed(called, function, name)
 
 
 def in_place(function: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -67,4 +67,4 @@ def in_place(function: Callable[..., Any], name: str) -> Callable[..., Any]:
         since = next_number()
         return assign(self, function(self, *args, **kwargs), name + "_", since)
 
-    return _dressed(changed, function, name + "_")  # type: ignore[no-any-return]
+    return _dressed(changed, function, name + "_")

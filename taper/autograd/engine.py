@@ -67,7 +67,7 @@ class ArrayLane:
     @staticmethod
     def fit(grads: tuple[Any, ...], needs: tuple[bool, ...], shapes: Any, dtypes: Any) -> Any:
         """Sums over broadcast dimensions and casts back to the inputs' dtypes."""
-        fitted = []
+        fitted: list[Any] = []
         for i, grad in enumerate(grads):
             if grad is None or not needs[i]:
                 fitted.append(None)
@@ -156,7 +156,7 @@ class TensorLane:
 
     @staticmethod
     def outward(grad: Any) -> Tensor:
-        return grad  # type: ignore[no-any-return]
+        return grad
 
 
 _array_lane = ArrayLane()
@@ -237,7 +237,7 @@ def run_backward(
             for edge, needed, grad in zip(node.edges, needs, results, strict=False):
                 if needed and grad is not None:
                     send(edge, grad)
-            results = grad = None
+            results = grad = None  # type: ignore[assignment]
         _finish_leaves(lane, leaves, wanted, caught, accumulate, create_graph)
     finally:
         reference.restore(token)
@@ -248,7 +248,7 @@ def run_backward(
 
 
 def _caught(lane: Any, grad: Any, create_graph: bool) -> Tensor | None:
-    return None if grad is None else lane.outward(grad)  # type: ignore[no-any-return]
+    return None if grad is None else lane.outward(grad)
 
 
 def _slot(tensor: Tensor) -> tuple[Any, int]:

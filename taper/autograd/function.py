@@ -120,7 +120,7 @@ class FunctionNode(Node):
                 f"function {self.name()} returned an incorrect number of gradients "
                 f"(expected {wanted}, got {len(results)})"
             )
-        inward = []
+        inward: list[Any] = []
         for i, (result, needed) in enumerate(zip(results, needs, strict=True)):
             if result is None or not needed:
                 inward.append(None)

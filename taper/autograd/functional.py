@@ -186,9 +186,9 @@ def _stacked(rows: list[Tensor], output: Tensor, x: Tensor) -> Tensor:
     shape = (*output._array.shape, *x._array.shape)
     if not rows:
         return wrap(np.zeros(shape, x._array.dtype))
-    from taper import stack  # type: ignore[attr-defined]
+    from taper import stack
 
-    return stack(rows).view(shape)  # type: ignore[no-any-return]
+    return stack(rows).view(shape)
 
 
 def hessian(

@@ -56,7 +56,7 @@ class _Context:
                     original(self, *args, **kwargs)
 
             context = self
-            function.__init__ = init  # type: ignore[misc]
+            function.__init__ = init  # type: ignore[method-assign]
             return function
         if inspect.isgeneratorfunction(function):
             return self._wrap_generator(function)

@@ -41,7 +41,7 @@ def _numerical(
     the conjugate Wirtinger one that backward() computes.
     """
     array = target._array
-    columns: list[list[np.ndarray]] = [[] for _ in range(count)]
+    columns: list[list[Any]] = [[] for _ in range(count)]
     complex_input = array.dtype.kind == "c"
 
     def difference(index: Any, step: Any) -> list[np.ndarray]:

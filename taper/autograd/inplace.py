@@ -121,7 +121,7 @@ def _spare_saved(target: Tensor, function: Any, since: int) -> None:
             continue
         seen.add(node)
         stack.extend(e[0] for e in node.edges if e is not None)
-        saved = getattr(node, "saved", None) or ()
+        saved: Any = getattr(node, "saved", None) or ()
         for i, item in enumerate(saved):
             if type(item) is not tuple or not item or not isinstance(item[0], Tensor):
                 continue

@@ -116,7 +116,7 @@ class AccumulateGrad(Node):
         """The leaf's node; the same one as long as anybody holds it."""
         import weakref
 
-        known = variable.__dict__.get("_accumulate")
+        known = variable._accumulate
         found = known() if known is not None else None
         if found is None:
             found = AccumulateGrad(variable)

@@ -199,10 +199,10 @@ class ArchiveReader:
                 f"{made.size} bytes, {got} could be read"
             )
         # A checksum of 0 means that the writer computed none.
-        if entry.CRC and zlib.crc32(made) != entry.CRC:
+        if entry.CRC and zlib.crc32(made.data) != entry.CRC:
             raise CheckpointError(
                 f"{_BROKEN}record {record} of {self.name} is damaged: its checksum is "
-                f"{zlib.crc32(made):08x}, the archive says {entry.CRC:08x}"
+                f"{zlib.crc32(made.data):08x}, the archive says {entry.CRC:08x}"
             )
         return made
 
@@ -243,7 +243,7 @@ class ArchiveReader:
 
 def read_into(file: BinaryIO, array: np.ndarray) -> int:
     """Fills a uint8 array from the file; how many bytes there were."""
-    view = memoryview(array)
+    view = memoryview(array.data)
     into = getattr(file, "readinto", None)
     done = 0
     while done < len(view):

@@ -59,7 +59,7 @@ def write(obj: object, file: BinaryIO, pickle_module: Any, protocol: int) -> Non
     for key in keys:
         memory = dict(storages.items())[key]
         file.write(struct.pack("<q", memory.size // storages.itemsizes[key]))
-        file.write(memoryview(memory))
+        file.write(memory.data)
 
 
 def read(reading: Reading, file: BinaryIO, name: str) -> Any:

@@ -29,6 +29,7 @@ _TORCH_NAMES.update(
 def _reduced(tensor: Tensor) -> tuple[Any, ...]:
     """The call that rebuilds a tensor, in PyTorch's terms."""
     state = rebuild.user_state(tensor)
+    args: tuple[Any, ...]
     hooks: OrderedDict[Any, Any] = OrderedDict()  # hooks are code and are not saved
     parameter = _parameter()
     if parameter is not None and isinstance(tensor, parameter):
@@ -95,7 +96,7 @@ class NamedPickler(_Filing, pickle._Pickler):
     name of a class be chosen; large memory goes round it anyway.
     """
 
-    dispatch = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
+    dispatch = dict(pickle._Pickler.dispatch)
 
     def reducer_override(self, obj: Any) -> Any:
         """As above; a storage type is written as a name."""
@@ -109,9 +110,9 @@ class NamedPickler(_Filing, pickle._Pickler):
             super().save_global(obj, name)  # type: ignore[misc]
             return
         self.write(b"c" + f"{named[0]}\n{named[1]}\n".encode())  # type: ignore[attr-defined]
-        self.memoize(obj)
+        self.memoize(obj)  # type: ignore[attr-defined]
 
-    dispatch[FunctionType] = save_global
+    dispatch[FunctionType] = save_global  # type: ignore[assignment]
 
 
 def _torch_name(obj: Any, name: str) -> tuple[str, str] | None:

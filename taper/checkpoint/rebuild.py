@@ -203,7 +203,7 @@ def get_layout(name: Any) -> layout:
     return found
 
 
-BUILDERS["torch.serialization._get_layout"] = get_layout  # type: ignore[assignment]
+BUILDERS["torch.serialization._get_layout"] = get_layout
 
 # ---------------------------------------------------------------- attributes
 

@@ -167,7 +167,7 @@ class DataUnpickler:
 
     def number(self, layout: struct.Struct) -> int:
         """One number of a fixed layout."""
-        return layout.unpack(self.take(layout.size))[0]  # type: ignore[no-any-return]
+        return layout.unpack(self.take(layout.size))[0]
 
     def line(self) -> str:
         """Text up to the end of the line."""
@@ -257,15 +257,13 @@ for _code, _layout in (
     (pickle.BININT2, _U2),
     (pickle.BINFLOAT, _F8),
 ):
-    _HANDLERS[_code[0]] = (  # type: ignore[misc]
-        lambda reader, layout=_layout: reader.push(reader.number(layout))
+    _HANDLERS[_code[0]] = (
+        lambda reader, layout=_layout: reader.push(reader.number(layout))  # type: ignore[misc]
     )
 
 for _code, _layout in ((pickle.LONG1, _U1), (pickle.LONG4, _I4)):
-    _HANDLERS[_code[0]] = (  # type: ignore[misc]
-        lambda reader, layout=_layout: reader.push(
-            int.from_bytes(reader.take(reader.number(layout)), "little", signed=True)
-        )
+    _HANDLERS[_code[0]] = lambda reader, layout=_layout: reader.push(  # type: ignore[misc]
+        int.from_bytes(reader.take(reader.number(layout)), "little", signed=True)
     )
 
 for _code, _layout in (
@@ -273,10 +271,8 @@ for _code, _layout in (
     (pickle.BINUNICODE, _U4),
     (pickle.BINUNICODE8, _U8),
 ):
-    _HANDLERS[_code[0]] = (  # type: ignore[misc]
-        lambda reader, layout=_layout: reader.push(
-            reader.take(reader.number(layout)).decode("utf-8", "surrogatepass")
-        )
+    _HANDLERS[_code[0]] = lambda reader, layout=_layout: reader.push(  # type: ignore[misc]
+        reader.take(reader.number(layout)).decode("utf-8", "surrogatepass")
     )
 
 for _code, _layout in (
@@ -284,13 +280,13 @@ for _code, _layout in (
     (pickle.BINBYTES, _U4),
     (pickle.BINBYTES8, _U8),
 ):
-    _HANDLERS[_code[0]] = (  # type: ignore[misc]
-        lambda reader, layout=_layout: reader.push(reader.take(reader.number(layout)))
+    _HANDLERS[_code[0]] = (
+        lambda reader, layout=_layout: reader.push(reader.take(reader.number(layout)))  # type: ignore[misc]
     )
 
 for _code, _layout in ((pickle.SHORT_BINSTRING, _U1), (pickle.BINSTRING, _I4)):
-    _HANDLERS[_code[0]] = (  # type: ignore[misc]
-        lambda reader, layout=_layout: reader.push(reader.text(reader.take(reader.number(layout))))
+    _HANDLERS[_code[0]] = (
+        lambda reader, layout=_layout: reader.push(reader.text(reader.take(reader.number(layout))))  # type: ignore[misc]
     )
 
 
@@ -327,8 +323,8 @@ def _duplicate(reader: DataUnpickler) -> None:
 
 
 for _code, _layout in ((pickle.BINGET, _U1), (pickle.LONG_BINGET, _U4)):
-    _HANDLERS[_code[0]] = (  # type: ignore[misc]
-        lambda reader, layout=_layout: reader.push(reader.memo[reader.number(layout)])
+    _HANDLERS[_code[0]] = (
+        lambda reader, layout=_layout: reader.push(reader.memo[reader.number(layout)])  # type: ignore[misc]
     )
 
 
@@ -337,8 +333,8 @@ def _remember(reader: DataUnpickler, layout: struct.Struct) -> None:
 
 
 for _code, _layout in ((pickle.BINPUT, _U1), (pickle.LONG_BINPUT, _U4)):
-    _HANDLERS[_code[0]] = (  # type: ignore[misc]
-        lambda reader, layout=_layout: _remember(reader, layout)
+    _HANDLERS[_code[0]] = (
+        lambda reader, layout=_layout: _remember(reader, layout)  # type: ignore[misc]
     )
 
 

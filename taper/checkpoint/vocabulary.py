@@ -134,7 +134,7 @@ _CALLS: dict[str, tuple[Any, Callable[..., Any]]] = {
     "_codecs.encode": (_encode, _encode),
     "torch.Size": (Size, Size),
     "torch.device": (devices.device, devices.device),
-    **{name: (function, function) for name, function in BUILDERS.items()},
+    **{name: (function, function) for name, function in BUILDERS.items()},  # type: ignore[misc]
 }
 
 
@@ -256,7 +256,7 @@ def full_unpickler(
     It runs what the file names: for trusted files only.
     """
 
-    class FullUnpickler(module.Unpickler):  # type: ignore[misc, name-defined]
+    class FullUnpickler(module.Unpickler):  # type: ignore[misc]
         def find_class(self, module_name: str, name: str) -> Any:
             found = _value(f"{module_name}.{name}")
             if found is not None:

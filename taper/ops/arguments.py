@@ -37,7 +37,7 @@ def require_tensors(name: str, input: Any, other: Any) -> None:
 
 def is_complex(x: Any) -> bool:
     """Whether an array or tensor is complex."""
-    return getattr(x, "_array", x).dtype.kind == "c"  # type: ignore[no-any-return]
+    return getattr(x, "_array", x).dtype.kind == "c"
 
 
 def widened(x: Any) -> Any:

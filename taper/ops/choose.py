@@ -85,7 +85,7 @@ def _agreed(one: Any, other: Any) -> tuple[Any, Any]:
 
 def _where_method(self: Tensor, condition: Tensor, other: Any) -> Tensor:
     """The tensor where the condition holds, `other` elsewhere."""
-    return where(condition, self, other)  # type: ignore[no-any-return]
+    return where(condition, self, other)
 
 
 METHODS["where"] = _where_method
@@ -210,7 +210,7 @@ def _wide_enough(input: Tensor, bound: Any) -> Tensor:
     common = dtypes.of_operands([input._array, bound])
     if common is dtypes.bool_:
         refuse(input, "b", "clamp_scalar_cpu")
-    return input.to(common)  # type: ignore[no-any-return]
+    return input.to(common)
 
 
 @public(method=True, inplace=True, out=True)
@@ -366,7 +366,7 @@ def nan_to_num(
     -inf by `neginf` (its smallest).
     """
     if input._array.dtype.kind in "iub":
-        return input.clone()  # type: ignore[no-any-return]
+        return input.clone()
     limits = dtypes.finfo(input.dtype)
     return apply(
         NanToNum,

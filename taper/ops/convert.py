@@ -72,7 +72,7 @@ def _channels_last(input: Tensor, memory_format: Any) -> Tensor:
         raise RuntimeError(f"required rank {wanted} tensor to use {memory_format.name} format")
     there = (0, *range(2, wanted), 1)
     back = (0, wanted - 1, *range(1, wanted - 1))
-    return apply(Clone, input.permute(there), order="C").permute(back)  # type: ignore[no-any-return]
+    return apply(Clone, input.permute(there), order="C").permute(back)
 
 
 @public(method=True)
@@ -124,7 +124,7 @@ def cast(input: Tensor, to: dtypes.dtype) -> Tensor:
     array = input._array
     if array.dtype is to._numpy or array.dtype == to.numpy:
         return input
-    return apply(Cast, input, to=to, source=input.dtype)  # type: ignore[no-any-return]
+    return apply(Cast, input, to=to, source=input.dtype)
 
 
 @public(method=True, namespaces=())

@@ -194,7 +194,7 @@ def histogram(
     refuse(input, "iubc", "histogram_cpu")
     _check_weight("histogramdd", input, weight, input._array.shape)
     hist, edges = _count("histogram", input._array.reshape(-1, 1), [bins], range, weight, density)
-    return return_types.histogram((wrap(hist), wrap(edges[0])))  # type: ignore[attr-defined]
+    return return_types.histogram((wrap(hist), wrap(edges[0])))
 
 
 @public()
@@ -228,7 +228,7 @@ def histogramdd(
     hist, edges = _count(
         "histogramdd", input._array.reshape(-1, dims), each, range, weight, density
     )
-    return return_types.histogramdd((wrap(hist), tuple(wrap(e) for e in edges)))  # type: ignore[attr-defined]
+    return return_types.histogramdd((wrap(hist), tuple(wrap(e) for e in edges)))
 
 
 # ---------------------------------------------------------------- finding

@@ -261,7 +261,7 @@ def _trim(spec: list[Any]) -> tuple[Any, ...]:
 def _basic(input: Tensor, key: tuple[Any, ...]) -> Tensor:
     if all(type(k) is slice and k == slice(None) for k in key):
         return input
-    return apply(Slice, input, key=key)  # type: ignore[no-any-return]
+    return apply(Slice, input, key=key)
 
 
 def getitem(self: Tensor, key: Any) -> Tensor:
@@ -279,12 +279,12 @@ def getitem(self: Tensor, key: Any) -> Tensor:
         extent = shape[0]
         if not -extent <= key < extent:
             raise DimError(f"index {key} is out of bounds for dimension 0 with size {extent}")
-        return apply(Select, self, axis=0, index=key % extent)  # type: ignore[no-any-return]
+        return apply(Select, self, axis=0, index=key % extent)
     basic, indices, spec = parse(shape, key)
     if not indices:
-        return apply(Slice, self, key=basic)  # type: ignore[no-any-return]
+        return apply(Slice, self, key=basic)
     _check_bounds(self, basic, indices, spec)
-    return apply(Index, _basic(self, basic), *indices, spec=_trim(spec))  # type: ignore[no-any-return]
+    return apply(Index, _basic(self, basic), *indices, spec=_trim(spec))
 
 
 def _check_bounds(self: Tensor, basic: Any, indices: list[Tensor], spec: list[Any]) -> None:
@@ -422,4 +422,4 @@ def index_put(input: Tensor, indices: Any, values: Tensor, accumulate: bool = Fa
 
 
 Tensor.__getitem__ = getitem  # type: ignore[method-assign]
-Tensor.__setitem__ = setitem  # type: ignore[attr-defined]
+Tensor.__setitem__ = setitem

@@ -138,10 +138,10 @@ def _at_least(x: Tensor, ndim: int) -> Tensor:
         return x
     shape = x._array.shape
     if own == 0:
-        return x.reshape((1,) * ndim)  # type: ignore[no-any-return]
+        return x.reshape((1,) * ndim)
     if ndim == 2:
-        return x.unsqueeze(0)  # type: ignore[no-any-return]
-    return x.reshape((1, *shape, 1) if own == 1 else (*shape, 1))  # type: ignore[no-any-return]
+        return x.unsqueeze(0)
+    return x.reshape((1, *shape, 1) if own == 1 else (*shape, 1))
 
 
 def _each_at_least(ndim: int, tensors: tuple[Any, ...]) -> Any:

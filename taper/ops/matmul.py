@@ -168,7 +168,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         made = made.squeeze(-2)
     if len(b) == 1:
         made = made.squeeze(-1)
-    return made  # type: ignore[no-any-return]
+    return made
 
 
 def _batched(left: Tensor, right: Tensor) -> Tensor:
@@ -181,7 +181,7 @@ def _batched(left: Tensor, right: Tensor) -> Tensor:
         count *= n
     one = left.expand(*batch, *a[-2:]).reshape(count, *a[-2:])
     two = right.expand(*batch, *b[-2:]).reshape(count, *b[-2:])
-    return apply(Bmm, one, two).view(*batch, a[-2], b[-1])  # type: ignore[no-any-return]
+    return apply(Bmm, one, two).view(*batch, a[-2], b[-1])
 
 
 def _operator(self: Tensor, other: Any) -> Any:
@@ -192,5 +192,5 @@ def _swapped(self: Tensor, other: Any) -> Any:
     return matmul(other, self) if isinstance(other, Tensor) else NotImplemented
 
 
-Tensor.__matmul__ = _operator  # type: ignore[attr-defined]
+Tensor.__matmul__ = _operator
 Tensor.__rmatmul__ = _swapped  # type: ignore[attr-defined]

@@ -123,7 +123,7 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
         return apply(Median, input)
     axis = canonical_dim(dim, input._array.ndim)
     check_nonempty("median", input._array.shape, (axis,))
-    return return_types.median(  # type: ignore[attr-defined]
+    return return_types.median(
         apply(MedianDim, input, axis=axis, keepdims=keepdim, skip_nan=False)
     )
 
@@ -136,7 +136,7 @@ def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> A
         return apply(Nanmedian, input)
     axis = canonical_dim(dim, input._array.ndim)
     check_nonempty("median", input._array.shape, (axis,))
-    return return_types.nanmedian(  # type: ignore[attr-defined]
+    return return_types.nanmedian(
         apply(NanmedianDim, input, axis=axis, keepdims=keepdim)
     )
 
@@ -153,7 +153,7 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any
     check_nonempty("kthvalue", array.shape, (axis,))
     if not 1 <= k <= (array.shape[axis] if array.ndim else 1):
         raise ShapeError(f"kthvalue(): selected number k out of range for dimension {axis}")
-    return return_types.kthvalue(  # type: ignore[attr-defined]
+    return return_types.kthvalue(
         apply(Kthvalue, input, k=int(k), axis=axis, keepdims=keepdim)
     )
 
@@ -188,7 +188,7 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
     axis = canonical_dim(dim, input._array.ndim)
     refuse(input, "c", "mode_cpu")
     check_nonempty("mode", input._array.shape, (axis,))
-    return return_types.mode(  # type: ignore[attr-defined]
+    return return_types.mode(
         apply(Mode, input, axis=axis, keepdims=keepdim)
     )
 
@@ -286,7 +286,7 @@ def _quantile(
     if not ndim and axis is not None and keepdim:
         made = made.squeeze(0)
     made = made.movedim(-1, 0)
-    return made.squeeze(0) if given._array.ndim == 0 else made  # type: ignore[no-any-return]
+    return made.squeeze(0) if given._array.ndim == 0 else made
 
 
 def _between_ranks(sorted_: Tensor, ranks: Tensor, interpolation: str) -> Tensor:
@@ -302,11 +302,11 @@ def _between_ranks(sorted_: Tensor, ranks: Tensor, interpolation: str) -> Tensor
     ranks = ranks.expand(shape)
     below = apply(Gather, sorted_, ranks.detach().long(), axis=axis)
     if interpolation not in ("linear", "midpoint"):
-        return below  # type: ignore[no-any-return]
+        return below
     above = apply(Gather, sorted_, ranks.detach().ceil().long(), axis=axis)
     weight = (
         wrap(np.full((), 0.5, ranks._array.dtype)).expand(shape)
         if interpolation == "midpoint"
         else ranks - ranks.detach().floor()
     )
-    return below.lerp(above, weight)  # type: ignore[no-any-return]
+    return below.lerp(above, weight)

@@ -258,7 +258,7 @@ def sigmoid(input: Tensor) -> Tensor:
 @public(method=True, inplace=True, out=True)
 def square(input: Tensor) -> Tensor:
     """input ** 2."""
-    return input.pow(2)  # type: ignore[no-any-return]
+    return input.pow(2)
 
 
 # ---------------------------------------------------------------- size and sign

@@ -137,7 +137,7 @@ def max_index(
             share += np.take_along_axis(index, here, x.ndim - back)
         index = share
         inner *= size[-back]
-    return index  # type: ignore[no-any-return]
+    return index
 
 
 def _kept(grad: np.ndarray, chosen: np.ndarray) -> np.ndarray:

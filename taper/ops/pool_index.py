@@ -62,7 +62,7 @@ def _last_nan_or_argmax(x: np.ndarray, axis: int) -> np.ndarray:
         if unordered.any():
             last = x.shape[axis] - 1 - np.flip(unordered, axis).argmax(axis=axis, keepdims=True)
             found = np.where(unordered.any(axis=axis, keepdims=True), last, found)
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def uneven_max_index(x: np.ndarray, out: Sizes) -> np.ndarray:

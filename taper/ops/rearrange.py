@@ -134,12 +134,12 @@ def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
     one, other = (canonical_dim(d, ndim) for d in plane)
     turns = k % 4
     if turns == 1:
-        return apply(Flip, input, axis=(other,)).transpose(one, other)  # type: ignore[no-any-return]
+        return apply(Flip, input, axis=(other,)).transpose(one, other)
     if turns == 2:
         return apply(Flip, input, axis=tuple(sorted((one, other))))
     if turns == 3:
-        return apply(Flip, input, axis=(one,)).transpose(one, other)  # type: ignore[no-any-return]
-    return input.clone()  # type: ignore[no-any-return]
+        return apply(Flip, input, axis=(one,)).transpose(one, other)
+    return input.clone()
 
 
 @public(method=True)
@@ -157,7 +157,7 @@ def roll(input: Tensor, shifts: Any, dims: Any = ()) -> Tensor:
         )
     axis = tuple(canonical_dim(d, input._array.ndim) for d in along)
     if not input._array.ndim:
-        return input.clone()  # type: ignore[no-any-return]
+        return input.clone()
     return apply(Roll, input, shifts=steps, axis=axis)
 
 
@@ -245,7 +245,7 @@ def repeat_interleave(
         )
     _check_output_size(output_size, counts)
     places = wrap(np.repeat(np.arange(extent), counts))
-    return input.index_select(axis, places)  # type: ignore[no-any-return]
+    return input.index_select(axis, places)
 
 
 def _check_output_size(wanted: int | None, counts: np.ndarray) -> None:
@@ -257,7 +257,7 @@ def _beside(input: Tensor, axis: int, times: int) -> Tensor:
     """Every slice of the axis `times` times."""
     shape = input._array.shape
     apart = input.unsqueeze(axis + 1).expand(*shape[: axis + 1], times, *shape[axis + 1 :])
-    return apart.clone().reshape(  # type: ignore[no-any-return]
+    return apart.clone().reshape(
         (*shape[:axis], shape[axis] * times, *shape[axis + 1 :])
     )
 

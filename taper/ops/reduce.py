@@ -576,7 +576,7 @@ def _place(op: Any, input: Tensor, dim: Any, keepdim: bool, name: str) -> Tensor
     check_nonempty(name, array.shape, () if axis is None else (axis,))
     if array.ndim == 0:
         axis = None
-    return apply(op, input, axis=axis, keepdims=keepdim)  # type: ignore[no-any-return]
+    return apply(op, input, axis=axis, keepdims=keepdim)
 
 
 @public(method=True, out=True)

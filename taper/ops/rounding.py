@@ -94,11 +94,11 @@ class Frac(Elementwise):
 def _rounded(op: Any, name: str, input: Tensor) -> Tensor:
     kind = input._array.dtype.kind
     if kind in "iu":
-        return input.clone()  # type: ignore[no-any-return]
+        return input.clone()
     if kind == "c" and name != "round":
         raise UnsupportedDtype(f"{name} is not supported for complex inputs")
     refuse(input, "bc", name + "_vml_cpu")
-    return apply(op, input)  # type: ignore[no-any-return]
+    return apply(op, input)
 
 
 @public(method=True, inplace=True, out=True)

@@ -38,7 +38,7 @@ def _places(shape: tuple[int, ...], index: np.ndarray, axis: int) -> np.ndarray:
     for d, each in reversed(list(enumerate(along(index, axis)))):
         flat = flat + each * step
         step *= shape[d]
-    return flat  # type: ignore[no-any-return]
+    return flat
 
 
 def _corner(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -273,7 +273,7 @@ def _divided(total: np.ndarray, count: np.ndarray) -> np.ndarray:
     count = np.maximum(count, 1)
     if total.dtype.kind in "iu":
         return (total // count).astype(total.dtype)
-    return total / count.astype(total.dtype)  # type: ignore[no-any-return]
+    return total / count.astype(total.dtype)
 
 
 def _reduce_vjp(

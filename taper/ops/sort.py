@@ -62,7 +62,7 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = 
 @public(method=True)
 def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
     """Indices that sort along `dim`; equal elements keep their order."""
-    return sort(input, dim, descending, stable)[1]  # type: ignore[no-any-return]
+    return sort(input, dim, descending, stable)[1]
 
 
 @op
@@ -116,4 +116,4 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
 @public(method=True)
 def argwhere(input: Tensor) -> Tensor:
     """Indices of the nonzero elements, one row each."""
-    return nonzero(input)  # type: ignore[no-any-return]
+    return nonzero(input)

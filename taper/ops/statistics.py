@@ -318,7 +318,7 @@ def cov(
         free = free * 0
     gap = x - mean.unsqueeze(1)
     weighted = gap if weights is None else gap * weights
-    return (gap @ weighted.t().conj() / free).squeeze()  # type: ignore[no-any-return]
+    return (gap @ weighted.t().conj() / free).squeeze()
 
 
 def _weights(observations: int, fweights: Tensor | None, aweights: Tensor | None) -> Any:
@@ -371,10 +371,10 @@ def corrcoef(input: Tensor) -> Tensor:
 
         return apply(
             JoinComplex,
-            made.real.clamp(-1, 1),  # type: ignore[no-any-return]
+            made.real.clamp(-1, 1),
             made.imag.clamp(-1, 1),
         )
-    return made.clamp(-1, 1)  # type: ignore[no-any-return]
+    return made.clamp(-1, 1)
 
 
 # ---------------------------------------------------------------- norms
@@ -466,7 +466,7 @@ def vector_norm(
             f"{dtypes.cpp_name(input.dtype)}"
         )
     axis = canonical_dims(dim, input._array.ndim, name)
-    return apply(VectorNorm, input, ord=float(ord), axis=axis, keepdims=keepdim)  # type: ignore[no-any-return]
+    return apply(VectorNorm, input, ord=float(ord), axis=axis, keepdims=keepdim)
 
 
 @public(method=True, out=True)

@@ -51,7 +51,7 @@ def _axis(axis: Any, ndim: int) -> Any:
 
 def _reduced(name: str) -> Any:
     def function(x: Tensor, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return NAMESPACES["torch"][name](x, _axis(axis, x._array.ndim), keepdims)  # type: ignore[no-any-return]
+        return NAMESPACES["torch"][name](x, _axis(axis, x._array.ndim), keepdims)
 
     return function
 
@@ -94,29 +94,29 @@ class TensorMath:
     @staticmethod
     def astype(x: Tensor, dtype: Any) -> Tensor:
         if isinstance(dtype, dtypes.dtype):
-            return x.to(dtype)  # type: ignore[no-any-return]
-        return x.to(dtypes.of(np.dtype(dtype)))  # type: ignore[no-any-return]
+            return x.to(dtype)
+        return x.to(dtypes.of(np.dtype(dtype)))
 
     @staticmethod
     def reshape(x: Tensor, shape: Any) -> Tensor:
-        return x.reshape(shape)  # type: ignore[no-any-return]
+        return x.reshape(shape)
 
     @staticmethod
     def transpose(x: Tensor, axes: Any = None) -> Tensor:
         order = tuple(range(x._array.ndim))[::-1] if axes is None else axes
-        return x.permute(order)  # type: ignore[no-any-return]
+        return x.permute(order)
 
     @staticmethod
     def swapaxes(x: Tensor, one: int, other: int) -> Tensor:
-        return x.transpose(one, other)  # type: ignore[no-any-return]
+        return x.transpose(one, other)
 
     @staticmethod
     def moveaxis(x: Tensor, source: Any, destination: Any) -> Tensor:
-        return x.movedim(source, destination)  # type: ignore[no-any-return]
+        return x.movedim(source, destination)
 
     @staticmethod
     def broadcast_to(x: Tensor, shape: Any) -> Tensor:
-        return x.expand(shape)  # type: ignore[no-any-return]
+        return x.expand(shape)
 
     @staticmethod
     def expand_dims(x: Tensor, axis: Any) -> Tensor:
@@ -128,7 +128,7 @@ class TensorMath:
 
     @staticmethod
     def squeeze(x: Tensor, axis: Any = None) -> Tensor:
-        return x.squeeze() if axis is None else x.squeeze(axis)  # type: ignore[no-any-return]
+        return x.squeeze() if axis is None else x.squeeze(axis)
 
     @staticmethod
     def sum_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -148,7 +148,7 @@ class TensorMath:
     def where(condition: Any, x: Any, y: Any) -> Tensor:
         if not isinstance(condition, Tensor):
             condition = wrap(np.asarray(condition))
-        return NAMESPACES["torch"]["where"](condition, x, y)  # type: ignore[no-any-return]
+        return NAMESPACES["torch"]["where"](condition, x, y)
 
     @staticmethod
     def zeros(shape: Any, dtype: Any = None) -> Tensor:
@@ -160,7 +160,7 @@ class TensorMath:
 
     @staticmethod
     def conj(x: Tensor) -> Tensor:
-        return x.conj() if x._array.dtype.kind == "c" else x  # type: ignore[no-any-return]
+        return x.conj() if x._array.dtype.kind == "c" else x
 
     @staticmethod
     def real(x: Any) -> Any:

@@ -754,7 +754,7 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 def _split(input: Tensor, sizes: tuple[int, ...], axis: int) -> tuple[Tensor, ...]:
-    return apply(SplitSizes, input, sizes=sizes, axis=axis)  # type: ignore[no-any-return]
+    return apply(SplitSizes, input, sizes=sizes, axis=axis)
 
 
 @public(method=True)

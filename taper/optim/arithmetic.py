@@ -249,34 +249,34 @@ class TensorMath:
         return -x
 
     def abs(self, x: Tensor) -> Tensor:
-        return x.abs()  # type: ignore[no-any-return]
+        return x.abs()
 
     def sign(self, x: Tensor) -> Tensor:
-        return x.sign()  # type: ignore[no-any-return]
+        return x.sign()
 
     def sqrt(self, x: Tensor) -> Tensor:
-        return x.sqrt()  # type: ignore[no-any-return]
+        return x.sqrt()
 
     def sqrt_(self, x: Tensor) -> Tensor:
-        return x.sqrt()  # type: ignore[no-any-return]
+        return x.sqrt()
 
     def clone(self, x: Tensor) -> Tensor:
-        return x.clone()  # type: ignore[no-any-return]
+        return x.clone()
 
     def copy_(self, x: Tensor, y: Tensor) -> None:
         x.copy_(y)
 
     def add(self, x: Tensor, y: Any, alpha: Any = 1) -> Tensor:
-        return x + _held(y) * alpha  # type: ignore[no-any-return]
+        return x + _held(y) * alpha
 
     def sub(self, x: Tensor, y: Any) -> Tensor:
         return x - y
 
     def mul(self, x: Tensor, y: Any) -> Tensor:
-        return _held(x) * _held(y)  # type: ignore[no-any-return]
+        return _held(x) * _held(y)
 
     def div(self, x: Any, y: Any) -> Tensor:
-        return _held(x) / _held(y)  # type: ignore[no-any-return]
+        return _held(x) / _held(y)
 
     def add_(self, x: Tensor, y: Any, alpha: Any = 1) -> None:
         x.add_(_held(y) * alpha)
@@ -299,7 +299,7 @@ class TensorMath:
     def maximum_(self, x: Tensor, y: Tensor) -> None:
         import taper
 
-        x.copy_(taper.maximum(x.clone(), y))  # type: ignore[attr-defined]
+        x.copy_(taper.maximum(x.clone(), y))
 
     def clamp_(self, x: Tensor, low: float, high: float) -> None:
         x.copy_(x.clone().clamp(low, high))
@@ -307,7 +307,7 @@ class TensorMath:
     def where(self, condition: Tensor, x: Any, y: Any) -> Tensor:
         import taper
 
-        return taper.where(condition, x, y)  # type: ignore[no-any-return, attr-defined]
+        return taper.where(condition, x, y)
 
 
 def _held(x: Any) -> Any:

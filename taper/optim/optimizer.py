@@ -62,7 +62,7 @@ def register_optimizer_step_post_hook(hook: Callable[..., Any]) -> RemovableHand
 
 def number(option: Any) -> float:
     """An option given as a number or as a tensor with one element, as a Python number."""
-    return option.item() if isinstance(option, Tensor) else option  # type: ignore[no-any-return]
+    return option.item() if isinstance(option, Tensor) else option
 
 
 def scalar_dtype(fused: bool | None = None) -> np.dtype:
