@@ -132,8 +132,11 @@ class Tensor:
 
     def stride(self, dim: int | None = None) -> Any:
         """Elements to step over in memory for each dimension, or for one."""
-        item = self._array.itemsize
-        strides = tuple(s // item for s in self._array.strides)
+        array = self._array
+        item = array.itemsize
+        strides = tuple([s // item for s in array.strides])
+        if not array.size and not any(strides):
+            strides = _row_major(array.shape)  # numpy gives new empty arrays strides of 0
         if dim is None:
             return strides
         from taper.shapes import canonical_dim
@@ -571,6 +574,16 @@ class Tensor:
         made._grad_fn, made._output_nr = self._grad_fn, self._output_nr
         made._requires_grad = self._requires_grad
         return made
+
+
+def _row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides in elements of a contiguous tensor; a size of 0 counts as 1, as in PyTorch."""
+    strides: list[int] = []
+    step = 1
+    for size in reversed(shape):
+        strides.insert(0, step)
+        step *= max(size, 1)
+    return tuple(strides)
 
 
 def wrap(array: np.ndarray, cls: type[Tensor] = Tensor) -> Tensor:
