@@ -1,4 +1,4 @@
-"""The command line: `taper run script.py`, `taper study ...`, `taper version`.
+"""The command line: `taper run script.py`, `taper study ...`, `taper show file.pt`, `taper version`.
 
 A mistake of the user's (a file that is not there, an unknown word) is a message on stderr and exit
 status 2. A script that is run keeps its own exit status and its own tracebacks.
@@ -7,7 +7,8 @@ status 2. A script that is run keeps its own exit status and its own tracebacks.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import argparse
@@ -37,6 +38,8 @@ def _parser() -> argparse.ArgumentParser:
         "run", add_help=False, help="run a PyTorch program with `import torch` found in taper"
     )
     commands.add_parser("study", add_help=False, help="run one of the studies")
+    show = commands.add_parser("show", help="list what a checkpoint file holds")
+    show.add_argument("file", help="a file that torch.save or taper.save wrote")
     commands.add_parser("version", help="print the version")
     return parser
 
@@ -70,8 +73,48 @@ def _rest(argv: list[str]) -> int:
 
         print(f"taper {taper.__version__}")
         return 0
+    if chosen.command == "show":
+        return _show(chosen.file)
     parser.print_help(sys.stderr)
     return 2
+
+
+def _show(path: str) -> int:
+    """Lists the tensors and values of a checkpoint, which is read without running what it names."""
+    import pickle
+
+    import taper
+
+    try:
+        found = taper.load(path)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        return _complaint(f"show: {error}")
+    rows = list(_entries(found, ""))
+    wide = max((len(name) for name, _ in rows), default=0)
+    tensors = []
+    for name, value in rows:
+        text = repr(value)
+        if isinstance(value, taper.Tensor):
+            tensors.append(value)
+            text = f"{value.dtype.name:<8} {list(value.shape)}"
+        print(f"{name:<{wide}}  {text}".rstrip())
+    elements = sum(t.numel() for t in tensors)
+    size = sum(t.nbytes for t in tensors)
+    print(f"{len(tensors)} tensors, {elements:,} elements, {size:,} bytes")
+    return 0
+
+
+def _entries(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) of everything inside nested dictionaries, lists and tuples."""
+    if isinstance(value, dict) and value:
+        inner = value.items()
+    elif isinstance(value, (list, tuple)) and value and type(value) in (list, tuple):
+        inner = enumerate(value)  # type: ignore[assignment]
+    else:
+        yield name or "(the file)", value
+        return
+    for key, each in inner:
+        yield from _entries(each, f"{name}.{key}" if name else str(key))
 
 
 def _study(argv: list[str]) -> int:
