@@ -114,7 +114,7 @@ def _wrap_many(
             result._requires_grad = True
         if op.saves_out:
             node.out = ManyOutputs(
-                (r._array, storage_of(r), storage_of(r).version) for r in results
+                (r._array, storage_of(r), storage_of(r).version) for r in results[op.saved_from :]
             )
     return results
 

@@ -26,6 +26,7 @@ class Op:
     node_name = ""  # PyTorch's name of the grad_fn
     saves: tuple[str, ...] = ()
     outputs = 1
+    saved_from = 0  # with "out" saved: the first output that is
     differentiable: tuple[bool, ...] | None = None
     elementwise = False  # dispatch promotes and broadcasts; the engine sums the gradients back
     floating = False  # integer inputs become the default floating dtype

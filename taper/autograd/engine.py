@@ -119,7 +119,9 @@ class TensorLane:
     @staticmethod
     def output(node: Any, out: Any, number: int = 0) -> Any:
         if type(out) is ManyOutputs:
-            return tuple(TensorLane.output(node, each, i) for i, each in enumerate(out))
+            return tuple(
+                TensorLane.output(node, each, i) for i, each in enumerate(out, node.op.saved_from)
+            )
         array, storage, version = out
         check_output(node, array, storage, version)
         again = wrap(array)
