@@ -122,6 +122,12 @@ _TYPED = (
 )
 
 
+def _in_a_family(name: str) -> bool:
+    # The families may be loaded already: a tensor's method loads them, too.
+    _ops.load_all()
+    return name in _NAMESPACES["torch"]
+
+
 def __getattr__(name: str) -> Any:
     import importlib
 
@@ -133,7 +139,7 @@ def __getattr__(name: str) -> Any:
         from taper.typed import TYPES
 
         value = TYPES[name]
-    elif not name.startswith("__") and _ops.load_all() and name in _NAMESPACES["torch"]:
+    elif not name.startswith("__") and _in_a_family(name):
         globals().update(_NAMESPACES["torch"])
         return globals()[name]
     else:

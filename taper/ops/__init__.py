@@ -15,10 +15,11 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "cumulative", "sort", "join", "gather", "scatter", "rearrange", "sampling",
     ),
     "nn": (
-        "activation", "linear", "conv", "pool", "pool_index", "norm", "rnn", "loss", "embedding",
-        "interpolate", "padding", "attention", "fold", "dropout",
+        "activation", "smooth_activation", "softmax", "linear", "conv", "pool", "pool_index", "norm", "rnn", "cross_entropy",
+        "loss", "margin_loss", "ctc", "embedding", "distance", "interpolate", "padding",
+        "attention", "fold", "dropout",
     ),
-    "rest": ("order_statistics", "histogram", "linalg", "fft", "spectral", "special"),
+    "rest": ("differences", "search", "view_copies", "order_statistics", "histogram", "linalg", "fft", "spectral", "special"),
 }  # fmt: skip
 _loaded: set[str] = set()
 
