@@ -16,6 +16,7 @@ import numpy as np
 from taper.dispatch import apply
 from taper.errors import ShapeError
 from taper.op import Opaque, op, public
+from taper.ops.arguments import kept
 from taper.ops.window import Sizes, integers, padded, tap, widened
 from taper.tensor import Tensor
 
@@ -140,15 +141,6 @@ def max_index(
     return index
 
 
-def _kept(grad: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """grad where chosen, else 0. By bit masks: a product would make nan of inf, and a selection by
-    random booleans costs four times as much in mispredicted branches.
-    """
-    bits = grad.view(f"i{grad.dtype.itemsize}")
-    mask = np.negative(chosen.view(np.int8), dtype=bits.dtype)
-    return np.bitwise_and(bits, mask, out=mask).view(grad.dtype)
-
-
 def max_pool_grad(
     grad: np.ndarray,
     x: np.ndarray,
@@ -173,7 +165,7 @@ def max_pool_grad(
         apart = d * (k - 1) < s
         for i in range(k):
             part = spread[along(axis, tap(i, d, s, o))]
-            share = _kept(grad, choice == i if choice.dtype != bool else choice if i else ~choice)
+            share = kept(grad, choice == i if choice.dtype != bool else choice if i else ~choice)
             if apart:
                 part[...] = share
             else:

@@ -94,7 +94,7 @@ _HOME = {name: file for file, names in _CLASSES.items() for name in names.split(
 # What only the modules themselves need.
 _FILES = (*_CLASSES, "attention", "lazy", "utils")
 
-__all__ = list(_HOME)  # noqa: PLE0605 - the names are strings
+__all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:

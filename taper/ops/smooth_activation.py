@@ -1,0 +1,373 @@
+"""Activations that are curves: elu and its kin, gelu, silu, mish, softplus, gates.
+
+sigmoid and tanh are in pointwise.py and trigonometry.py; what consists of straight lines is in
+activation.py.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from taper.dispatch import apply
+from taper.errors import ShapeError
+from taper.op import Elementwise, op, public
+from taper.ops.activation import overwrite
+from taper.ops.arguments import is_complex, narrowed, refuse, widened
+from taper.ops.arithmetic import conj_of
+from taper.shapes import canonical_dim
+from taper.tensor import Tensor
+
+SQRT_HALF = math.sqrt(0.5)
+DENSITY = 1 / math.sqrt(2 * math.pi)  # of the normal distribution, at 0
+# gelu's approximation: tanh(TANH_SCALE * (x + CUBIC * x ** 3)) for erf(x / sqrt(2))
+TANH_SCALE = math.sqrt(2 / math.pi)
+CUBIC = 0.044715
+# selu's constants, for which mean 0 and variance 1 stay as they are
+SELU_ALPHA = 1.6732632423543772848170429916717
+SELU_SCALE = 1.0507009873554804934193349852946
+
+
+# ---------------------------------------------------------------- exponential linear units
+
+
+class _Exponential(Elementwise):
+    """scale * input where positive, else scale * alpha * (exp(rate * input) - 1)."""
+
+    name = "elu"
+    saves = ("input",)
+
+    def formula(self, m: Any, input: Any, *, alpha: float, scale: float, rate: float) -> Any:
+        x = widened(input)
+        below = m.expm1(m.minimum(x, 0) * rate) * (alpha * scale)
+        return narrowed(m.where(x > 0, x * scale, below), input)
+
+    def vjp(
+        self, m: Any, grad: Any, out: Any, input: Any, *, alpha: float, scale: float, rate: float
+    ) -> Any:
+        below = m.exp(m.where(input <= 0, input, 0) * rate) * (alpha * scale * rate)
+        return grad * m.where(input <= 0, below, scale)
+
+
+@op
+class Elu(_Exponential):
+    """elu and selu."""
+
+
+@op
+class Celu(_Exponential):
+    """elu whose slope at 0 is 1 from both sides."""
+
+
+@public(namespaces=("nn.functional",))
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """input where positive, else alpha * (exp(input) - 1).
+
+    Raises: NotImplementedError unless input is floating.
+    """
+    refuse(input, "ciub", "elu_cpu")
+    if inplace:
+        if alpha < 0 and input.requires_grad:
+            raise RuntimeError(
+                "In-place elu backward calculation is triggered with a negative slope which is "
+                "not supported. This is caused by calling in-place forward function with a "
+                "negative slope, please call out-of-place version instead."
+            )
+        return overwrite("elu_", Elu, input, alpha=alpha, scale=1.0, rate=1.0)
+    return apply(Elu, input, alpha=alpha, scale=1.0, rate=1.0)
+
+
+@public(namespaces=("nn.functional",))
+def elu_(input: Tensor, alpha: float = 1.0) -> Tensor:
+    """elu in place."""
+    return elu(input, alpha, inplace=True)
+
+
+@public(namespaces=("torch",), name="selu")
+def selu_function(input: Tensor) -> Tensor:
+    """scale * elu(input, alpha), with the constants that keep mean 0 and variance 1.
+
+    Raises: NotImplementedError unless input is floating.
+    Source: Klambauer et al., Self-normalizing neural networks, 2017.
+    """
+    return selu(input)
+
+
+@public(namespaces=("nn.functional",))
+def selu(input: Tensor, inplace: bool = False) -> Tensor:
+    """scale * elu(input, alpha), with the constants that keep mean 0 and variance 1.
+
+    Raises: NotImplementedError unless input is floating.
+    Source: Klambauer et al., Self-normalizing neural networks, 2017.
+    """
+    refuse(input, "ciub", "elu_cpu")
+    if inplace:
+        return overwrite("selu_", Elu, input, alpha=SELU_ALPHA, scale=SELU_SCALE, rate=1.0)
+    return apply(Elu, input, alpha=SELU_ALPHA, scale=SELU_SCALE, rate=1.0)
+
+
+@public(namespaces=("torch", "nn.functional"))
+def selu_(input: Tensor) -> Tensor:
+    """selu in place."""
+    return selu(input, inplace=True)
+
+
+@public(namespaces=("torch",), name="celu")
+def celu_function(input: Tensor, alpha: float = 1.0) -> Tensor:
+    """max(0, input) + min(0, alpha * (exp(input / alpha) - 1)). Raises: as nn.functional.celu."""
+    return celu(input, alpha)
+
+
+@public(namespaces=("nn.functional",))
+def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """max(0, input) + min(0, alpha * (exp(input / alpha) - 1)).
+
+    Raises: RuntimeError if alpha is 0, NotImplementedError unless input is floating.
+    Source: Barron, Continuously differentiable exponential linear units, 2017.
+    """
+    if alpha == 0:
+        raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
+    refuse(input, "ciub", "elu_cpu")
+    if inplace:
+        return overwrite("celu_", Celu, input, alpha=alpha, scale=1.0, rate=1 / alpha)
+    return apply(Celu, input, alpha=alpha, scale=1.0, rate=1 / alpha)
+
+
+@public(namespaces=("torch", "nn.functional"))
+def celu_(input: Tensor, alpha: float = 1.0) -> Tensor:
+    """celu in place."""
+    return celu(input, alpha, inplace=True)
+
+
+# ---------------------------------------------------------------- input times a share of itself
+
+
+@op
+class Gelu(Elementwise):
+    """input times the share of the normal distribution below it."""
+
+    saves = ("input",)
+
+    def formula(self, m: Any, input: Any) -> Any:
+        x = widened(input)
+        share = m.erf(x * SQRT_HALF)
+        share += 1
+        share *= x
+        share *= 0.5
+        return narrowed(share, input)
+
+    def vjp(self, m: Any, grad: Any, out: Any, input: Any) -> Any:
+        share = (m.erf(input * SQRT_HALF) + 1) * 0.5
+        return grad * (share + input * m.exp(input * input * -0.5) * DENSITY)
+
+
+@op
+class GeluTanh(Elementwise):
+    """gelu with tanh in place of erf."""
+
+    node_name = "GeluBackward0"
+    saves = ("input",)
+
+    def formula(self, m: Any, input: Any) -> Any:
+        x = widened(input)
+        return narrowed(x * (m.tanh(_bent(x)) + 1) * 0.5, input)
+
+    def vjp(self, m: Any, grad: Any, out: Any, input: Any) -> Any:
+        t = m.tanh(_bent(input))
+        slope = (1 - t * t) * (input * input * (3 * CUBIC) + 1) * TANH_SCALE
+        return grad * ((t + 1) * 0.5 + input * slope * 0.5)
+
+
+def _bent(x: Any) -> Any:
+    return (x * x * CUBIC + 1) * x * TANH_SCALE
+
+
+@op
+class Silu(Elementwise):
+    """input * sigmoid(input)."""
+
+    saves = ("input",)
+
+    def formula(self, m: Any, input: Any) -> Any:
+        x = widened(input)
+        return narrowed(x / (1 + m.exp(-x)), input)
+
+    def vjp(self, m: Any, grad: Any, out: Any, input: Any) -> Any:
+        s = 1 / (1 + m.exp(-input)) if is_complex(input) else m.sigmoid(input)
+        return grad * conj_of(m, s * (input * (1 - s) + 1))
+
+
+@op
+class Mish(Elementwise):
+    """input * tanh(log(1 + exp(input)))."""
+
+    saves = ("input",)
+
+    def formula(self, m: Any, input: Any) -> Any:
+        x = widened(input)
+        return narrowed(x * m.tanh(_softplus(m, x)), input)
+
+    def vjp(self, m: Any, grad: Any, out: Any, input: Any) -> Any:
+        t = m.tanh(_softplus(m, input))
+        return grad * (t + input * m.sigmoid(input) * (1 - t * t))
+
+
+def _softplus(m: Any, x: Any) -> Any:
+    """log(1 + exp(x)) without overflow."""
+    return m.maximum(x, 0 * x) + m.log1p(m.exp(-m.absolute(x)))
+
+
+@public(out=True, namespaces=("nn.functional",))
+def gelu(input: Tensor, approximate: str = "none") -> Tensor:
+    """input times the share of the normal distribution below it; "tanh" approximates the share.
+
+    Raises: NotImplementedError unless input is floating, RuntimeError for another `approximate`.
+    Source: Hendrycks and Gimpel, Gaussian error linear units, 2016.
+    """
+    refuse(input, "ciub", "GeluKernelImpl")
+    if approximate == "none":
+        return apply(Gelu, input)
+    if approximate != "tanh":
+        raise RuntimeError("approximate argument must be either none or tanh.")
+    return apply(GeluTanh, input)
+
+
+@public(namespaces=("nn.functional",))
+def silu(input: Tensor, inplace: bool = False) -> Tensor:
+    """input * sigmoid(input), also called swish. Raises: NotImplementedError for integers."""
+    refuse(input, "iub", "silu_cpu")
+    if inplace:
+        return overwrite("silu_", Silu, input)
+    return apply(Silu, input)
+
+
+@public(namespaces=("nn.functional",))
+def mish(input: Tensor, inplace: bool = False) -> Tensor:
+    """input * tanh(softplus(input)).
+
+    Raises: NotImplementedError unless input is floating.
+    Source: Misra, Mish, 2019.
+    """
+    refuse(input, "ciub", "mish_cpu")
+    if inplace:
+        return overwrite("mish_", Mish, input)
+    return apply(Mish, input)
+
+
+# ---------------------------------------------------------------- softplus, logsigmoid
+
+
+@op
+class Softplus(Elementwise):
+    """log(1 + exp(beta * input)) / beta, and input itself where that is as good."""
+
+    saves = ("input",)
+
+    def formula(self, m: Any, input: Any, *, beta: float, threshold: float) -> Any:
+        x = widened(input)
+        bent = x * beta
+        straight = bent > threshold
+        return narrowed(m.where(straight, x, m.log1p(m.exp(bent)) / beta), input)
+
+    def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, beta: float, threshold: float) -> Any:
+        bent = input * beta
+        return m.where(bent > threshold, grad, grad * m.sigmoid(bent))
+
+
+@op
+class LogSigmoid(Elementwise):
+    """log(sigmoid(input)) without underflow."""
+
+    node_name = "LogSigmoidBackward0"
+    saves = ("input",)
+
+    def formula(self, m: Any, input: Any) -> Any:
+        x = widened(input)
+        return narrowed(m.minimum(x, 0) - m.log1p(m.exp(-m.absolute(x))), input)
+
+    def vjp(self, m: Any, grad: Any, out: Any, input: Any) -> Any:
+        return grad * m.sigmoid(-input)
+
+
+@public(out=True, namespaces=("nn.functional",))
+def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
+    """log(1 + exp(beta * input)) / beta, and input itself where beta * input > threshold.
+
+    Raises: NotImplementedError unless input is floating.
+    """
+    refuse(input, "ciub", "softplus_cpu")
+    return apply(Softplus, input, beta=beta, threshold=threshold)
+
+
+@public(out=True, namespaces=("nn.functional",))
+def logsigmoid(input: Tensor) -> Tensor:
+    """log(1 / (1 + exp(-input))), without underflow.
+
+    Raises: NotImplementedError unless input is floating.
+    """
+    refuse(input, "ciub", "log_sigmoid_cpu")
+    return apply(LogSigmoid, input)
+
+
+# ---------------------------------------------------------------- composites, gates
+
+
+@public(namespaces=("nn.functional",))
+def softsign(input: Tensor) -> Tensor:
+    """input / (1 + |input|). Dtype: integers become the default float."""
+    return input / (input.abs() + 1)
+
+
+@public(namespaces=("nn.functional",))
+def tanhshrink(input: Tensor) -> Tensor:
+    """input - tanh(input). Dtype: integers become the default float."""
+    return input - input.tanh()
+
+
+@public(namespaces=("nn.functional",), name="sigmoid")
+def sigmoid_layer(input: Tensor) -> Tensor:
+    """1 / (1 + exp(-input))."""
+    return input.sigmoid()
+
+
+@public(namespaces=("nn.functional",), name="tanh")
+def tanh_layer(input: Tensor) -> Tensor:
+    """Hyperbolic tangent."""
+    return input.tanh()
+
+
+@op
+class Gate(Elementwise):
+    """input * sigmoid(gate)."""
+
+    name = "glu"
+    node_name = "GluBackward0"
+    saves = ("input", "gate")
+
+    def formula(self, m: Any, input: Any, gate: Any) -> Any:
+        return narrowed(widened(input) * m.sigmoid(widened(gate)), input)
+
+    def vjp(self, m: Any, grad: Any, out: Any, input: Any, gate: Any) -> Any:
+        s = m.sigmoid(gate)
+        return grad * s, grad * input * s * (1 - s)
+
+
+@public(out=True, namespaces=("nn.functional",))
+def glu(input: Tensor, dim: int = -1) -> Tensor:
+    """One half of the dimension, times the sigmoid of the other half.
+
+    Raises: RuntimeError if the dimension's size is odd, NotImplementedError unless input is
+        floating.
+    Source: Dauphin et al., Language modeling with gated convolutional networks, 2016.
+    """
+    if input.dim() == 0:
+        raise ShapeError("glu", "glu does not support scalars because halving size must be even")
+    axis = canonical_dim(dim, input.dim(), "glu")
+    size = input.shape[axis]
+    if size % 2:
+        raise ShapeError(
+            "glu", f"Halving dimension must be even, but dimension {axis} is size {size}"
+        )
+    refuse(input, "ciub", "glu_cpu")
+    first, second = input.chunk(2, axis)
+    return apply(Gate, first, second)
