@@ -691,12 +691,17 @@ def broadcast_to(input: Tensor, size: Any) -> Tensor:
 
 @public()
 def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """All tensors expanded to their common shape."""
-    from taper.shapes import broadcast_shapes
+    """All tensors expanded to their common shape. Raises: RuntimeError if they have none."""
+    from taper.dispatch import _clash
 
     if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)):
         tensors = tuple(tensors[0])
-    shape = broadcast_shapes(*(x._array.shape for x in tensors))
+    shape: tuple[int, ...] = ()
+    for x in tensors:
+        clash = _clash(shape, x._array.shape)
+        if clash is not None:
+            raise ShapeError(clash)
+        shape = np.broadcast_shapes(shape, x._array.shape)
     return tuple(expand(x, shape) for x in tensors)
 
 
