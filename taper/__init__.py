@@ -59,7 +59,6 @@ _MODULES = frozenset(
         "compiler",
         "cpu",
         "cuda",
-        "data",
         "distributed",
         "distributions",
         "fft",
