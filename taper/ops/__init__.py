@@ -15,7 +15,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "cumulative", "sort", "join", "gather", "scatter", "rearrange", "sampling",
     ),
     "nn": (
-        "activation", "smooth_activation", "softmax", "linear", "conv", "pool", "pool_index", "norm", "rnn", "cross_entropy",
+        "activation", "smooth_activation", "softmax", "linear", "conv", "pool", "pool_index", "norm", "layer_norm", "rnn", "cross_entropy",
         "loss", "margin_loss", "ctc", "embedding", "distance", "interpolate", "padding",
         "attention", "fold", "dropout",
     ),
