@@ -1,0 +1,57 @@
+"""The reductions of a loss: "none", "mean", "sum", and the older arguments that say the same."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from taper.ops.arguments import widened
+from taper.tensor import Tensor
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def reduction_of(size_average: Any, reduce: Any, reduction: str) -> str:
+    """The reduction that is meant; `size_average` and `reduce` are the older way to say it.
+
+    Raises: ValueError for any other name.
+    """
+    if size_average is not None or reduce is not None:
+        reduction = legacy(size_average, reduce)
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"{reduction} is not a valid value for reduction")
+    return reduction
+
+
+def legacy(size_average: Any, reduce: Any, emit_warning: bool = True) -> str:
+    """`size_average` and `reduce` as the name of a reduction, with PyTorch's warning."""
+    if reduce is not None and not reduce:
+        meant = "none"
+    else:
+        meant = "mean" if size_average is None or size_average else "sum"
+    if emit_warning:
+        warnings.warn(
+            "size_average and reduce args will be deprecated, please use "
+            f"reduction='{meant}' instead.",
+            stacklevel=4,
+        )
+    return meant
+
+
+def reduced(loss: Tensor, reduction: str) -> Tensor:
+    """A loss per element, reduced."""
+    if reduction == "mean":
+        return loss.mean()
+    return loss.sum() if reduction == "sum" else loss
+
+
+def folded(values: np.ndarray, reduction: str, dtype: np.dtype) -> Any:
+    """The same on an array, whose sum may be wider than the result."""
+    if reduction != "none":
+        count = values.size
+        values = np.add.reduce(widened(values), None)
+        if reduction == "mean":
+            values = values / values.dtype.type(count)
+    return values if values.dtype == dtype else values.astype(dtype)

@@ -1,0 +1,100 @@
+"""Samples of the ops in ops/loss.py, ops/cross_entropy.py, ops/margin_loss.py and ops/ctc.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+REDUCTIONS = ("none", "mean", "sum")
+# No derivative leads to a weight, and none is asked for where it is of integers.
+WEIGHT = np.arange(1, 13).reshape(3, 4)
+
+
+def _number(*shape: int, low: float = -2.0, high: float = 2.0, seed: int = 0) -> np.ndarray:
+    from op_samples import number
+
+    return number(*shape, low=low, high=high, seed=seed)
+
+
+def _pair(low: float = -2.0, high: float = 2.0, **attrs: Any) -> Callable[[], list]:
+    return lambda: [
+        (
+            [_number(3, 4, low=low, high=high), _number(3, 4, low=low, high=high, seed=1)],
+            {"reduction": reduction, **attrs},
+        )
+        for reduction in REDUCTIONS
+    ]
+
+
+def _classes(*before: Any, **attrs: Any) -> Callable[[], list]:
+    """Targets of three rows, with and without weights, and with an ignored one."""
+    target = np.array([1, 0, 3])
+    weight = np.array([3, 1, 2, 5])
+
+    def samples() -> list:
+        made = []
+        for reduction in REDUCTIONS:
+            for ignore in (-100, 0):
+                for each in (None, weight):
+                    inputs = [b(reduction) if callable(b) else b for b in before]
+                    made.append(
+                        (
+                            [*inputs, target, each],
+                            {"ignore_index": ignore, "reduction": reduction, **attrs},
+                        )
+                    )
+        return made
+
+    return samples
+
+
+def _images() -> list:
+    target = np.array([[1, 0], [2, 2]])
+    return [
+        ([_number(2, 3, 2), target, None], {"ignore_index": -100, "reduction": reduction})
+        for reduction in REDUCTIONS
+    ]
+
+
+def _grad(reduction: str) -> np.ndarray:
+    return _number(3, seed=7) if reduction == "none" else np.array(0.7)
+
+
+def _with_weights() -> list:
+    x, y = _number(3, 4, low=0.1, high=0.9), _number(3, 4, low=0.1, high=0.9, seed=1)
+    weight = WEIGHT
+    return [
+        ([x, y, each], {"reduction": reduction})
+        for reduction in REDUCTIONS
+        for each in (None, weight)
+    ]
+
+
+def _with_logits() -> list:
+    x, y = _number(3, 4), _number(3, 4, low=0.1, high=0.9, seed=1)
+    weight = WEIGHT
+    return [
+        ([x, y, one, other], {"reduction": reduction})
+        for reduction in REDUCTIONS
+        for one, other in ((None, None), (weight, None), (None, weight), (weight, weight))
+    ]
+
+
+SAMPLES: dict[str, Callable[[], list]] = {
+    "MseLoss": _pair(),
+    "L1Loss": _pair(),
+    "SmoothL1Loss": _pair(beta=0.7),
+    "HuberLoss": _pair(delta=0.7),
+    "SoftMarginLoss": _pair(),
+    "BinaryCrossEntropy": _with_weights,
+    "BinaryCrossEntropyWithLogits": _with_logits,
+    "CrossEntropy": _classes(lambda reduction: _number(3, 4)),
+    "CrossEntropy2d": _images,
+    "CrossEntropyGrad": _classes(_grad, lambda reduction: _number(3, 4, low=0.1, high=0.9)),
+    "ClassShares": _classes(shape=(3, 4)),
+    "NllLoss": _classes(lambda reduction: _number(3, 4)),
+    "NllLoss2d": _images,
+    "NllLossGrad": _classes(_grad, shape=(3, 4)),
+}
