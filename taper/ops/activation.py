@@ -41,9 +41,19 @@ class ZeroInside(Opaque):
         return kept(grad, ~inside)
 
     def vjp(
-        self, m: Any, grad: Any, out: Any, g: Any, input: Any, *, low: float, high: float
+        self,
+        m: Any,
+        grad: Any,
+        out: Any,
+        g: Any,
+        input: Any,
+        *,
+        low: float,
+        high: float,
+        needs: Any,
     ) -> Any:
-        return m.call(ZeroInside, grad, input, low=low, high=high), None
+        again = m.call(ZeroInside, grad, input, low=low, high=high)
+        return again, m.zeros_like(grad) if needs[1] else None
 
 
 @op
@@ -57,9 +67,19 @@ class ZeroOutside(Opaque):
         return kept(grad, ~((input <= low) | (input >= high)))
 
     def vjp(
-        self, m: Any, grad: Any, out: Any, g: Any, input: Any, *, low: float, high: float
+        self,
+        m: Any,
+        grad: Any,
+        out: Any,
+        g: Any,
+        input: Any,
+        *,
+        low: float,
+        high: float,
+        needs: Any,
     ) -> Any:
-        return m.call(ZeroOutside, grad, input, low=low, high=high), None
+        again = m.call(ZeroOutside, grad, input, low=low, high=high)
+        return again, m.zeros_like(grad) if needs[1] else None
 
 
 # ---------------------------------------------------------------- relu and threshold
@@ -338,8 +358,11 @@ class LeakyReluGrad(Opaque):
     def forward(self, m: Any, grad: Any, input: Any, *, slope: float) -> Any:
         return either(input > 0, grad, narrowed(grad * slope, grad))
 
-    def vjp(self, m: Any, grad: Any, out: Any, g: Any, input: Any, *, slope: float) -> Any:
-        return m.call(LeakyReluGrad, grad, input, slope=slope), None
+    def vjp(
+        self, m: Any, grad: Any, out: Any, g: Any, input: Any, *, slope: float, needs: Any
+    ) -> Any:
+        again = m.call(LeakyReluGrad, grad, input, slope=slope)
+        return again, m.zeros_like(grad) if needs[1] else None
 
 
 @public(namespaces=("nn.functional",))
@@ -377,8 +400,30 @@ class Prelu(Elementwise):
         return m.where(input > 0, input, weight * input)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, weight: Any) -> Any:
+        return m.call(PreluGrad, grad, input, weight)
+
+
+@op
+class PreluGrad(Opaque):
+    """The gradients of input and, element by element, of weight."""
+
+    node_name = "PreluKernelBackwardBackward0"
+    outputs = 2
+    saves = ("grad", "input", "weight")
+
+    def forward(self, m: Any, grad: Any, input: Any, weight: Any) -> Any:
         positive = input > 0
-        return m.where(positive, grad, weight * grad), m.where(positive, 0, input * grad)
+        zero = grad.dtype.type(0)
+        return m.where(positive, grad, weight * grad), m.where(positive, zero, input * grad)
+
+    def vjp(self, m: Any, grads: Any, out: Any, grad: Any, input: Any, weight: Any) -> Any:
+        one, two = (m.zeros_like(grad) if g is None else g for g in grads)
+        positive = input > 0
+        return (
+            m.where(positive, one, weight * one + input * two),
+            m.where(positive, 0, grad * two),
+            m.sum_to(m.where(positive, 0, grad * one), tuple(weight.shape)),
+        )
 
 
 @public(method=True, namespaces=("torch", "nn.functional"))

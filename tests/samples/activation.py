@@ -29,6 +29,7 @@ def _shares(*shape: int) -> np.ndarray:
 
 
 SAMPLES: dict[str, Any] = {
+    "PreluGrad": lambda: [([_number(3, 4), _number(3, 4, seed=1), _number(4, seed=2)], {})],
     "LeakyReluGrad": lambda: [([_number(3, 4), _number(3, 4, seed=1)], {"slope": 0.2})],
     "ZeroOutside": lambda: [([_number(3, 4), _number(3, 4, seed=1)], {"low": -0.53, "high": 0.71})],
     "ZeroInside": lambda: [([_number(3, 4), _number(3, 4, seed=1)], {"low": -0.53, "high": 0.71})],
