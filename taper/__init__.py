@@ -52,43 +52,35 @@ from taper.settings import *  # noqa: E402, F403 - after the dtypes, on which it
 
 # Loaded when first named: most programs need few of them, and importing taper must be instant.
 _MODULES = frozenset(
-    (
+    [
         "amp",
         "autograd",
         "backends",
         "compiler",
         "cpu",
         "cuda",
-        "distributed",
-        "distributions",
         "fft",
         "func",
-        "hub",
         "jit",
-        "library",
         "linalg",
-        "masked",
         "mps",
         "multiprocessing",
-        "nested",
         "nn",
         "ops",
         "optim",
         "overrides",
-        "profiler",
         "random",
+        "return_types",
         "serialization",
-        "signal",
-        "sparse",
         "special",
         "studies",
         "testing",
         "types",
         "utils",
-        "vision",
         "version",
+        "vision",
         "xpu",
-    )
+    ]
 )
 _LATER = {
     "save": "serialization",
