@@ -1,0 +1,379 @@
+"""The arithmetic of recurrent layers on arrays: one layer in one direction, forward and backward.
+
+A step of a small layer is a dozen tiny numpy calls, so what counts is their number. Hence:
+* Features come before the batch. A step works on (features, batch), where the gates of one kind
+  are contiguous rows, and lies in one slot of `reserve`, (steps + 1, rows, batch), together with
+  the state it began from. The state after the last step is alone in the last slot.
+* The rows of sigmoid gates come negated, by negating the weights once: 1 / (1 + exp(-a)) then
+  needs no negation in the loop, and the result is the same to the bit.
+* Backward, all factors that do not depend on the arriving gradient are computed for all steps at
+  once; what remains of a step is linear in the gradient and takes four or five calls.
+* The products with the input and the gradients of the weights are one matrix product for all
+  steps.
+
+Sequences of different lengths are padded; `sizes` says how many (the longest ones, which come
+first) are alive in each step. The states of the others are carried along unchanged.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray
+
+
+def project(x: Array, weight: Array, bias: Array | None) -> Array:
+    """weight @ x[t] + bias for every step: (steps, features, batch) from (steps, batch, size)."""
+    if x.strides[2] != x.itemsize or x.strides[1] < x.shape[2] * x.itemsize:
+        x = np.ascontiguousarray(x)  # BLAS takes nothing else
+    made = np.matmul(weight, x.transpose(0, 2, 1))
+    if bias is not None:
+        np.add(made, bias[:, None], made)
+    return made
+
+
+def columns(x: Array) -> Array:
+    """(features, steps * batch) from (steps, features, batch)."""
+    return x.transpose(1, 0, 2).reshape(x.shape[1], -1)
+
+
+def _carry(state: Array, later: Array, alive: int) -> None:
+    later[:, alive:] = state[:, alive:]
+
+
+def _feature_rows(state: Array | None, shape: tuple[int, int], like: Array) -> Array:
+    """The state (batch, features), or zeros, as (features, batch)."""
+    return np.zeros(shape, like.dtype) if state is None else state.T
+
+
+# ---------------------------------------------------------------- Elman's layer
+
+
+def rnn(
+    x: Array,
+    h: Array | None,
+    w_ih: Array,
+    w_hh: Array,
+    bias: Array | None,
+    relu: bool,
+    sizes: Any,
+) -> Array:
+    """h' = tanh or relu of w_ih x + w_hh h + bias. reserve: h."""
+    steps, batch, _ = x.shape
+    hidden = w_hh.shape[1]
+    inputs = project(x, w_ih, bias)
+    reserve = np.empty((steps + 1, hidden, batch), inputs.dtype)
+    reserve[0] = _feature_rows(h, (hidden, batch), inputs)
+    state, *later = reserve
+    product = np.empty((hidden, batch), inputs.dtype)
+    multiply = np.ascontiguousarray(w_hh).dot
+    zero = np.zeros((), inputs.dtype)
+    for t, (arrived, following) in enumerate(zip(inputs, later, strict=True)):
+        multiply(state, product)
+        np.add(arrived, product, following)
+        if relu:
+            np.maximum(following, zero, out=following)
+        else:
+            np.tanh(following, following)
+        if sizes is not None and sizes[t] < batch:
+            _carry(state, following, sizes[t])
+        state = following
+    return reserve
+
+
+def rnn_backward(
+    grads: Array, last: Array | None, reserve: Array, w_hh: Array, relu: bool, sizes: Any
+) -> tuple[Array, Array]:
+    """Gradients of what is activated, (steps, hidden, batch), and of the first state.
+
+    `grads` (overwritten) holds those of the states after each step, `last` adds to the last one.
+    """
+    after = reserve[1:]
+    slopes = (after > 0).astype(after.dtype) if relu else 1 - after * after
+    silence_dead(slopes, sizes)
+    multiply = np.ascontiguousarray(w_hh.T).dot
+    back = last
+    for t in range(len(grads) - 1, -1, -1):
+        here = grads[t]
+        if back is not None:
+            np.add(here, back, here)
+        slope = slopes[t]
+        np.multiply(slope, here, slope)
+        back = multiply(slope)
+        if sizes is not None and sizes[t] < here.shape[1]:
+            back[:, sizes[t] :] += here[:, sizes[t] :]
+    assert back is not None
+    return slopes, back
+
+
+def silence_dead(factors: Array, sizes: Any) -> None:
+    """Sets what belongs to sequences that are over to zero."""
+    if sizes is not None:
+        for t, alive in enumerate(sizes):
+            factors[t, :, alive:] = 0
+
+
+# ---------------------------------------------------------------- GRU
+
+
+def gru(
+    x: Array,
+    h: Array | None,
+    w_ih: Array,
+    w_hh: Array,
+    b_ih: Array | None,
+    b_hh: Array | None,
+    sizes: Any,
+) -> Array:
+    """Gates r, z, n; h' = n + z (h - n). reserve: h, a row of ones, r, z, w_hn h + b_hn, n.
+
+    The ones carry the hidden bias through the product with the state.
+    """
+    steps, batch, _ = x.shape
+    size = w_hh.shape[1]
+    both = 2 * size
+    w_ih, w_hh = (
+        w_ih.copy(),
+        np.concatenate(
+            [w_hh, np.zeros((3 * size, 1), w_hh.dtype) if b_hh is None else b_hh[:, None]], 1
+        ),
+    )
+    np.negative(w_ih[:both], w_ih[:both])
+    np.negative(w_hh[:both], w_hh[:both])
+    if b_ih is not None:
+        b_ih = b_ih.copy()
+        np.negative(b_ih[:both], b_ih[:both])
+    inputs = project(x, w_ih, b_ih)
+    reserve = np.empty((steps + 1, 5 * size + 1, batch), inputs.dtype)
+    reserve[0, :size] = _feature_rows(h, (size, batch), inputs)
+    reserve[:, size] = 1
+    reserve[steps, size + 1 :] = 0
+    low = size + 1
+    running = reserve[:steps]
+    multiply = w_hh.dot
+    one = np.ones((), inputs.dtype)
+    change = np.empty((size, batch), inputs.dtype)
+    t = 0
+    for seen, products, gates, r, z, hidden, n, in_gates, in_n, state, following in zip(
+        running[:, : size + 1],
+        running[:, low : low + 3 * size],
+        running[:, low : low + both],
+        running[:, low : low + size],
+        running[:, low + size : low + both],
+        running[:, low + both : low + 3 * size],
+        running[:, low + 3 * size :],
+        inputs[:, :both],
+        inputs[:, both:],
+        running[:, :size],
+        reserve[1:, :size],
+        strict=True,
+    ):
+        multiply(seen, products)
+        np.add(gates, in_gates, gates)
+        np.exp(gates, gates)
+        np.add(gates, one, gates)
+        np.reciprocal(gates, gates)
+        np.multiply(r, hidden, n)
+        np.add(n, in_n, n)
+        np.tanh(n, n)
+        np.subtract(state, n, change)
+        np.multiply(change, z, change)
+        np.add(change, n, following)
+        if sizes is not None:
+            if sizes[t] < batch:
+                _carry(state, following, sizes[t])
+            t += 1
+    return reserve
+
+
+def gru_backward(
+    grads: Array, last: Array | None, reserve: Array, w_hh: Array, sizes: Any
+) -> tuple[Array, Array]:
+    """Gradients (steps, 4 hidden, batch) of w_hn h + b_hn and of what r, z, n activate, and that
+    of the first state; `grads` and `last` as in `rnn_backward`.
+    """
+    steps, size, batch = grads.shape
+    running = reserve[:steps]
+    low = size + 1
+    h = running[:, :size]
+    r, z, hidden, n = (running[:, low + i * size : low + (i + 1) * size] for i in range(4))
+    factors = np.empty((steps, 5, size, batch), reserve.dtype)
+    of_hidden, of_r, of_z, of_n, kept = (factors[:, i] for i in range(5))
+    # of_n = (1 - z) (1 - n n); of_hidden = r of_n; of_r = hidden r (1 - r) of_n = hidden (1 - r)
+    # of_hidden; of_z = (h - n) z (1 - z)
+    one = np.ones((), reserve.dtype)
+    not_z = one - z
+    np.multiply(n, n, of_n)
+    np.subtract(one, of_n, of_n)
+    np.multiply(of_n, not_z, of_n)
+    np.multiply(of_n, r, of_hidden)
+    np.subtract(one, r, of_r)
+    np.multiply(of_r, hidden, of_r)
+    np.multiply(of_r, of_hidden, of_r)
+    np.subtract(h, n, of_z)
+    np.multiply(of_z, z, of_z)
+    np.multiply(of_z, not_z, of_z)
+    kept[...] = z
+    if sizes is not None:
+        for t, alive in enumerate(sizes):
+            factors[t, :4, :, alive:] = 0
+            factors[t, 4, :, alive:] = 1
+    rows = factors.reshape(steps, 5 * size, batch)
+    multiply = np.concatenate([w_hh[2 * size :], w_hh[: 2 * size]]).T.copy().dot
+    back = np.empty((size, batch), reserve.dtype)
+    first = True
+    for here, factor, active, through in zip(
+        grads[::-1], factors[::-1], rows[::-1, : 3 * size], kept[::-1], strict=True
+    ):
+        if not first:
+            np.add(here, back, here)
+        elif last is not None:
+            np.add(here, last, here)
+        first = False
+        np.multiply(factor, here, factor)
+        multiply(active, back)
+        np.add(back, through, back)
+    return rows[:, : 4 * size], back
+
+
+# ---------------------------------------------------------------- LSTM
+
+
+def lstm(
+    x: Array,
+    h: Array | None,
+    c: Array | None,
+    w_ih: Array,
+    w_hh: Array,
+    bias: Array | None,
+    w_hr: Array | None,
+    sizes: Any,
+) -> Array:
+    """c' = f c + i g, h' = o tanh(c'), projected by w_hr. reserve: h, i, f, o, g, c, tanh(c')."""
+    steps, batch, _ = x.shape
+    size, out = w_hh.shape[0] // 4, w_hh.shape[1]
+    three = 3 * size
+    inputs = project(x, _ifog(w_ih, size), None if bias is None else _ifog(bias, size))
+    reserve = np.empty((steps + 1, out + 6 * size, batch), inputs.dtype)
+    reserve[0, :out] = _feature_rows(h, (out, batch), inputs)
+    cells = reserve[:, out + 4 * size : out + 5 * size]
+    cells[0] = _feature_rows(c, (size, batch), inputs)
+    reserve[steps, out : out + 4 * size] = 0
+    reserve[steps, out + 5 * size :] = 0
+    running = reserve[:steps]
+    multiply = _ifog(w_hh, size).dot
+    narrow = None if w_hr is None else np.ascontiguousarray(w_hr).dot
+    one = np.ones((), inputs.dtype)
+    product = np.empty((4 * size, batch), inputs.dtype)
+    terms = np.empty((2 * size, batch), inputs.dtype)
+    kept, added = terms[size:], terms[:size]
+    wide = np.empty((size, batch), inputs.dtype)
+    t = 0
+    for arrived, state, gates, sigmoids, i_f, o, g, g_c, bent, following, cell in zip(
+        inputs,
+        running[:, :out],
+        running[:, out : out + 4 * size],
+        running[:, out : out + three],
+        running[:, out : out + 2 * size],
+        running[:, out + 2 * size : out + three],
+        running[:, out + three : out + 4 * size],
+        running[:, out + three : out + 5 * size],
+        running[:, out + 5 * size :],
+        reserve[1:, :out],
+        cells[1:],
+        strict=True,
+    ):
+        multiply(state, product)
+        np.add(arrived, product, gates)
+        np.exp(sigmoids, sigmoids)
+        np.add(sigmoids, one, sigmoids)
+        np.reciprocal(sigmoids, sigmoids)
+        np.tanh(g, g)
+        np.multiply(i_f, g_c, terms)
+        np.add(kept, added, cell)
+        np.tanh(cell, bent)
+        if narrow is None:
+            np.multiply(o, bent, following)
+        else:
+            np.multiply(o, bent, wide)
+            narrow(wide, following)
+        if sizes is not None:
+            if sizes[t] < batch:
+                _carry(state, following, sizes[t])
+                _carry(g_c[size:], cell, sizes[t])
+            t += 1
+    return reserve
+
+
+def _ifog(weight: Array, size: int) -> Array:
+    """Rows i, f, g, o as -i, -f, -o, g."""
+    made = np.concatenate([weight[: 2 * size], weight[3 * size :], weight[2 * size : 3 * size]])
+    np.negative(made[: 3 * size], made[: 3 * size])
+    return made
+
+
+def lstm_backward(
+    grads: Array,
+    last: Array | None,
+    last_cell: Array | None,
+    reserve: Array,
+    w_hh: Array,
+    w_hr: Array | None,
+    sizes: Any,
+) -> tuple[Array, Array, Array]:
+    """Gradients of what i, f, g, o activate, (steps, 4 hidden, batch), of the first h and c.
+
+    `grads` and `last` as in `rnn_backward`; `grads` is left with the whole gradient of each h.
+    """
+    steps, out, batch = grads.shape
+    size = w_hh.shape[0] // 4
+    running = reserve[:steps]
+    i, f, o, g, c, bent = (running[:, out + k * size : out + (k + 1) * size] for k in range(6))
+    factors = np.empty((steps, 6, size, batch), reserve.dtype)
+    kept, of_i, of_f, of_g, of_o, of_c = (factors[:, k] for k in range(6))
+    one = np.ones((), reserve.dtype)
+    kept[...] = f
+    for factor, gate, other in ((of_i, i, g), (of_f, f, c), (of_o, o, bent)):
+        np.subtract(one, gate, factor)
+        np.multiply(factor, gate, factor)
+        np.multiply(factor, other, factor)
+    for factor, value, gate in ((of_g, g, i), (of_c, bent, o)):
+        np.multiply(value, value, factor)
+        np.subtract(one, factor, factor)
+        np.multiply(factor, gate, factor)
+    if sizes is not None:
+        for t, alive in enumerate(sizes):
+            factors[t, 1:, :, alive:] = 0
+            factors[t, 0, :, alive:] = 1
+    rows = factors.reshape(steps, 6 * size, batch)
+    multiply = np.ascontiguousarray(w_hh.T).dot
+    widen = None if w_hr is None else np.ascontiguousarray(w_hr.T).dot
+    back = np.zeros((out, batch), reserve.dtype)
+    if last is not None:
+        back += last
+    cell = np.zeros((size, batch), reserve.dtype)
+    if last_cell is not None:
+        cell += last_cell
+    t = steps
+    for here, from_h, to_cell, from_c, through, active in zip(
+        grads[::-1],
+        factors[::-1, 4:],
+        of_c[::-1],
+        factors[::-1, :4],
+        kept[::-1],
+        rows[::-1, size : 5 * size],
+        strict=True,
+    ):
+        np.add(here, back, here)
+        np.multiply(from_h, here if widen is None else widen(here), from_h)
+        np.add(to_cell, cell, to_cell)
+        np.multiply(from_c, to_cell, from_c)
+        cell = through
+        multiply(active, back)
+        if sizes is not None:
+            t -= 1
+            if sizes[t] < batch:
+                back[:, sizes[t] :] += here[:, sizes[t] :]
+    return rows[:, size : 5 * size], back, cell
