@@ -82,9 +82,9 @@ def assert_allclose(
 ) -> None:
     """The older assert_close: numbers and arrays count as tensors, dtypes may differ."""
     if not isinstance(actual, Tensor):
-        actual = taper.tensor(actual)
+        actual = taper.as_tensor(actual)
     if not isinstance(expected, Tensor):
-        expected = taper.tensor(expected, dtype=actual.dtype)
+        expected = taper.as_tensor(expected, dtype=actual.dtype)
     if rtol is None and atol is None:
         rtol, atol = default_tolerances(actual, expected)
     assert_close(
@@ -174,6 +174,9 @@ class _Check:
             rtol, atol = default_tolerances(
                 kinds.get(type(actual), dtypes.int64), kinds.get(type(expected), dtypes.int64)
             )
+        self._scalars(actual, expected, rtol, atol, where)
+
+    def _scalars(self, actual: Any, expected: Any, rtol: float, atol: float, where: str) -> None:
         if actual == expected:
             return
         both_nan = actual != actual and expected != expected
@@ -217,6 +220,9 @@ class _Check:
         if actual.dtype is not expected.dtype:
             common = taper.promote_types(actual.dtype, expected.dtype)
             actual, expected = actual.to(common), expected.to(common)
+        if actual.dim() == 0:
+            self._scalars(actual.item(), expected.item(), rtol, atol, where)
+            return
         matches = _close(_wide(actual), _wide(expected), rtol, atol, self.equal_nan)
         if not matches.all():
             raise _Difference(_tensor_text(actual, expected, matches, rtol, atol) + _at(where))
@@ -259,7 +265,7 @@ def _tensor_text(
 ) -> str:
     """The message for tensors that differ: how many elements, and the worst ones."""
     exact = rtol == atol == 0
-    one, other = _wide(actual), _wide(expected)
+    one, other = actual._array, expected._array
     if one.dtype.kind in "ub":
         one, other = one.astype(np.int64), other.astype(np.int64)
     with np.errstate(all="ignore"):

@@ -64,7 +64,7 @@ def test_jacobian_and_hessian():
 
 
 def test_a_vector_has_no_gradient():
-    with pytest.raises(RuntimeError, match="Expected f.* to return a scalar tensor"):
+    with pytest.raises(RuntimeError, match=r"Expected f.* to return a scalar tensor"):
         func.grad(lambda x: x * 2)(torch.ones(2))
 
 
