@@ -92,7 +92,7 @@ class Generator:
         if draw is None:
             self._load()
             draw = self._draw = self._engine.random_raw
-        return draw(count)  # type: ignore[no-any-return]
+        return draw(count)
 
     def words64(self, count: int) -> np.ndarray:
         """`count` words of 64 bits."""

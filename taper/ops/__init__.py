@@ -12,7 +12,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "core": (
         "arithmetic", "create", "convert", "view", "index", "reduce", "matmul", "pointwise",
         "trigonometry", "rounding", "choose", "combine", "compare", "logic", "statistics",
-        "cumulative", "sort", "join", "gather", "scatter", "rearrange", "sampling",
+        "cumulative", "sort", "join", "gather", "scatter", "rearrange", "contract", "sampling",
+        "sampling_inplace", "sampling_tensor",
     ),
     "nn": (
         "activation", "smooth_activation", "softmax", "linear", "conv", "pool", "pool_index", "norm", "layer_norm", "rnn", "cross_entropy",
