@@ -20,6 +20,7 @@ __all__ = [
     "DimError",
     "DtypeError",
     "GradError",
+    "LinAlgError",
     "MissingFeature",
     "OutOfMemoryError",
     "ShapeError",
@@ -97,6 +98,10 @@ class UnsupportedDtype(DtypeError, NotImplementedError):
 
 class GradError(_Located, RuntimeError):
     """The derivative cannot be computed as asked."""
+
+
+class LinAlgError(TaperError, RuntimeError):
+    """A matrix is singular, not positive-definite or not finite, or an iteration did not end."""
 
 
 class DimError(_Located, IndexError):

@@ -12,7 +12,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "core": (
         "arithmetic", "create", "convert", "view", "index", "reduce", "matmul", "pointwise",
         "trigonometry", "rounding", "choose", "combine", "compare", "logic", "statistics",
-        "cumulative", "sort", "join", "gather", "scatter", "rearrange", "contract", "sampling",
+        "cumulative", "sort", "join", "gather", "scatter", "rearrange", "addmm", "contract",
+        "products", "sampling",
         "sampling_inplace", "sampling_tensor",
     ),
     "nn": (
