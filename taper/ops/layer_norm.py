@@ -235,7 +235,7 @@ def _root_scale(rows: np.ndarray, eps: float) -> np.ndarray:
     square = np.vecdot(rows, rows)[:, None]
     square /= rows.shape[1]
     square += eps
-    return 1 / np.sqrt(square)  # type: ignore[no-any-return]
+    return 1 / np.sqrt(square)
 
 
 @op
@@ -325,8 +325,8 @@ def rms_norm(
     if array.dtype.kind == "c" or not array.size:
         dims = tuple(range(-len(wanted), 0))
         result = input * ((input * input).mean(dims, True) + eps).rsqrt()
-        return (result if weight is None else result * weight).to(input.dtype)  # type: ignore[no-any-return]
-    return apply(RMSNorm, input, weight, rank=len(wanted), eps=eps)  # type: ignore[no-any-return]
+        return (result if weight is None else result * weight).to(input.dtype)
+    return apply(RMSNorm, input, weight, rank=len(wanted), eps=eps)
 
 
 # ---------------------------------------------------------------- p-norms and neighbours
@@ -362,4 +362,4 @@ def local_response_norm(
     # The squares as images whose height is the channels; the zeros around count in the mean.
     squares = (input * input).reshape(input.shape[0], 1, input.shape[1], -1)
     mean = avg_pool2d(pad(squares, (0, 0, size // 2, (size - 1) // 2)), (size, 1), 1)
-    return input / (mean.reshape(input.shape) * alpha + k).pow(beta)  # type: ignore[no-any-return]
+    return input / (mean.reshape(input.shape) * alpha + k).pow(beta)

@@ -30,26 +30,26 @@ def row_sums(x: np.ndarray) -> np.ndarray:
     """Sum over the last dimension of a contiguous array of rows."""
     if x.shape[-1] < _SHORT:
         return x @ np.ones(x.shape[-1], x.dtype)
-    return np.add.reduce(x, axis=-1)  # type: ignore[no-any-return]
+    return np.add.reduce(x, axis=-1)
 
 
 def channel_sums(x: np.ndarray) -> np.ndarray:
     """Sum over every dimension but the second."""
     if x.ndim == 2:
-        return np.add.reduce(x, axis=0)  # type: ignore[no-any-return]
+        return np.add.reduce(x, axis=0)
     if x.flags.c_contiguous:
-        return np.add.reduce(row_sums(x.reshape(*x.shape[:2], -1)), axis=0)  # type: ignore[no-any-return]
-    return np.add.reduce(x, axis=(0, *range(2, x.ndim)))  # type: ignore[no-any-return]
+        return np.add.reduce(row_sums(x.reshape(*x.shape[:2], -1)), axis=0)
+    return np.add.reduce(x, axis=(0, *range(2, x.ndim)))
 
 
 def channel_dots(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Sum of x * y over every dimension but the second."""
     if x.ndim == 2:
-        return np.einsum("nc,nc->c", x, y)  # type: ignore[no-any-return]
+        return np.einsum("nc,nc->c", x, y)
     if x.flags.c_contiguous and y.flags.c_contiguous:
         shape = (*x.shape[:2], -1)
-        return np.add.reduce(np.vecdot(x.reshape(shape), y.reshape(shape)), axis=0)  # type: ignore[no-any-return]
-    return np.einsum("nc...,nc...->c", x, y)  # type: ignore[no-any-return]
+        return np.add.reduce(np.vecdot(x.reshape(shape), y.reshape(shape)), axis=0)
+    return np.einsum("nc...,nc...->c", x, y)
 
 
 def _beside(x: np.ndarray, like: np.ndarray) -> np.ndarray:
@@ -59,7 +59,7 @@ def _beside(x: np.ndarray, like: np.ndarray) -> np.ndarray:
 
 def rounded(grad: Any, like: Any) -> np.ndarray:
     """A parameter's gradient in the parameter's dtype."""
-    return grad.astype(like.dtype, copy=False)  # type: ignore[no-any-return]
+    return grad.astype(like.dtype, copy=False)
 
 
 def unit_weight(input: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor | None:
@@ -143,7 +143,7 @@ def _scaled(
     x = widened(input)
     out = x * _beside(scale, x)
     out += _beside(shift, x)
-    return narrowed(out, input)  # type: ignore[no-any-return]
+    return narrowed(out, input)
 
 
 @op
@@ -742,7 +742,7 @@ def _instance_normalized(
         assert running_mean is not None and running_var is not None
         fixed = _fixed_moments(running_mean, running_var, eps)
         weight = unit_weight(input, weight, bias)
-        return apply(InstanceNormFixed, input, weight, bias, moments=fixed)  # type: ignore[no-any-return]
+        return apply(InstanceNormFixed, input, weight, bias, moments=fixed)
     x = widened(input._array)
     channels = shape[1]
     if not x.size:
@@ -757,7 +757,7 @@ def _instance_normalized(
         )
         _follow(running_mean, np.add.reduce(mean, axis=0) / shape[0], momentum)
         _follow(running_var, unbiased / shape[0], momentum)
-    return apply(InstanceNorm, input, weight, bias, groups=channels, eps=eps, moments=moments)  # type: ignore[no-any-return]
+    return apply(InstanceNorm, input, weight, bias, groups=channels, eps=eps, moments=moments)
 
 
 @public(namespaces=("nn.functional",))
