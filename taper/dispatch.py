@@ -37,9 +37,7 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
     for x in inputs:
         if isinstance(x, Tensor):
             arrays.append(x._array)
-            if x._requires_grad:
-                tracked = True
-            elif x._view_version is not None and x._base._requires_grad:  # type: ignore[union-attr]
+            if x._requires_grad or (x._view_version is not None and x._base._requires_grad):
                 tracked = True
         else:
             arrays.append(x)
@@ -279,7 +277,7 @@ def check_writable(tensor: Tensor, name: str, taped: bool) -> None:
                 "in-place operation."
             )
     array = tensor._array
-    if array.ndim and 0 in array.strides and array.size > 1:
+    if array.ndim and 0 in array.strides and array.size > 1 and name != "fill_":
         for extent, stride in zip(array.shape, array.strides, strict=True):
             if stride == 0 and extent > 1:
                 raise RuntimeError(
@@ -287,6 +285,9 @@ def check_writable(tensor: Tensor, name: str, taped: bool) -> None:
                     "to a single memory location. Please clone() the tensor before performing the "
                     "operation."
                 )
+
+
+_BROADCASTING = ("copy_", "fill_")  # write what broadcasts to the target, cast to its dtype
 
 
 def assign(target: Tensor, result: Any, name: str = "copy_", since: int = 0) -> Tensor:
@@ -303,13 +304,13 @@ def assign(target: Tensor, result: Any, name: str = "copy_", since: int = 0) -> 
     taped = mode.grad and (result._requires_grad or target.requires_grad)
     check_writable(target, name, taped)
     if source.shape != array.shape:
-        if name != "copy_" or not _fits(source.shape, array.shape):
+        if name not in _BROADCASTING or not _fits(source.shape, array.shape):
             raise ShapeError(
                 name,
                 f"output with shape {list(array.shape)} doesn't match the broadcast shape "
                 f"{list(source.shape)}",
             )
-    if source.dtype != array.dtype and name != "copy_":
+    if source.dtype != array.dtype and name not in _BROADCASTING:
         given, held = dtypes.of(source.dtype), dtypes.of(array.dtype)
         if not dtypes.can_cast(given, held):
             raise DtypeError(

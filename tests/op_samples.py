@@ -59,6 +59,13 @@ DOMAIN: dict[str, tuple[float, float]] = {
 # Keyword attributes of elementwise ops that have any.
 ATTRS: dict[str, dict[str, Any]] = {"PowScalar": {"exponent": 3}}
 
+# Elementwise ops that take integers and bools only; their inputs are drawn as int64.
+INTEGER: set[str] = set()
+# Elementwise ops whose result is complex though the inputs are real.
+COMPLEX_RESULT: set[str] = set()
+# Ops whose derivative is an error that says so, as PyTorch's is.
+NO_DERIVATIVE: set[str] = set()
+
 
 def number(*shape: int, low: float = -2.0, high: float = 2.0, seed: int = 0) -> np.ndarray:
     """Distinct float64 numbers, so that ties do not blur derivatives."""
@@ -124,11 +131,11 @@ SAMPLES: dict[str, Callable[[], list[Sample]]] = {
 
 
 def _join() -> None:
-    """Adds the tables of samples/*.py, each of which may have DOMAIN, ATTRS and SAMPLES."""
+    """Adds the tables of samples/*.py, each of which may have any of those above."""
     for path in sorted((Path(__file__).parent / "samples").glob("[a-z]*.py")):
         family = importlib.import_module("samples." + path.stem)
-        for name, table in (("DOMAIN", DOMAIN), ("ATTRS", ATTRS), ("SAMPLES", SAMPLES)):
-            table.update(getattr(family, name, {}))
+        for table in ("DOMAIN", "ATTRS", "SAMPLES", "INTEGER", "COMPLEX_RESULT", "NO_DERIVATIVE"):
+            globals()[table].update(getattr(family, table, {}))
 
 
 _join()

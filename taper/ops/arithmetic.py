@@ -105,6 +105,10 @@ class Pow(Elementwise):
     saves = ("input", "other", "out")
 
     def formula(self, m: Any, input: Any, other: Any) -> Any:
+        if input.dtype.kind == "i" and (negative := other < 0).any():
+            # The integer part of the quotient: 1 and -1 keep their size, all others give 0.
+            made = m.power(input, m.where(negative, -other, other))
+            return m.where(negative & (m.absolute(input) != 1), input.dtype.type(0), made)
         return m.power(input, other)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, other: Any, *, needs: Any) -> Any:

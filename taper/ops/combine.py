@@ -63,12 +63,13 @@ class Nextafter(Elementwise):
     """The next number after input toward other."""
 
     ufunc = "nextafter"
+    saves = ("input", "other")
 
     def formula(self, m: Any, input: Any, other: Any) -> Any:
         return m.nextafter(input, other)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, other: Any) -> Any:
-        raise no_derivative("nextafter")
+        return m.where(m.equal(input, other), 0, grad), m.zeros_like(grad)
 
 
 @op

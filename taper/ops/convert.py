@@ -16,6 +16,7 @@ from taper.devices import (
     require_cpu,
 )
 from taper.dispatch import apply, assign
+from taper.errors import MissingFeature
 from taper.op import METHODS, Opaque, op, public
 from taper.storage import storage_of
 from taper.tensor import Tensor, wrap
@@ -210,6 +211,14 @@ for _name, _dtype in _NAMED.items():
     METHODS[_name] = _named_cast(_name, _dtype)
 
 
+def _chalf(self: Tensor, *, memory_format: Any = None) -> Tensor:
+    """Raises: NotImplementedError: complex numbers of half precision are not available."""
+    raise MissingFeature("chalf", "complex32 is not available; use cfloat(), which is complex64")
+
+
+METHODS["chalf"] = _chalf
+
+
 _TYPE_NAMES = {
     "FloatTensor": dtypes.float32,
     "DoubleTensor": dtypes.float64,
@@ -311,7 +320,7 @@ def fill_(input: Tensor, value: Any) -> Tensor:
         source = cast(value, input.dtype)
     else:
         source = wrap(as_array(value, input._array.dtype))
-    return assign(input, source, "copy_")
+    return assign(input, source, "fill_")
 
 
 METHODS["fill_"] = fill_

@@ -140,8 +140,8 @@ def _even_gradient(f: Tensor, axis: int, step: Any, edge_order: int) -> Tensor:
     if edge_order == 1:
         first, last = (at(1) - at(0)) / step, (at(-1) - at(-2)) / step
     else:
-        first = (-1.5 * at(0) + 2 * at(1) - 0.5 * at(2)) / step
-        last = (0.5 * at(-3) - 2 * at(-2) + 1.5 * at(-1)) / step
+        first = (at(0) * -1.5 + at(1) * 2 - at(2) * 0.5) / step
+        last = (at(-3) * 0.5 - at(-2) * 2 + at(-1) * 1.5) / step
     return cat([first, inner, last], axis)
 
 

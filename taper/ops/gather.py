@@ -212,7 +212,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
             f"{dtypes.cpp_name(indices.dtype)}"
         )
     if dim is None:
-        return gather(input.reshape(-1), 0, indices.reshape(-1))
+        input, indices, dim = input.reshape(-1), indices.reshape(-1), 0
     shape, wanted = input._array.shape, indices._array.shape
     if len(shape) != len(wanted):
         raise ShapeError(
@@ -231,6 +231,9 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
     if shape:
         input = input.expand(*rest[:axis], shape[axis], *rest[axis + 1 :])
         indices = indices.expand(*rest[:axis], wanted[axis], *rest[axis + 1 :])
+    if indices._array.size and indices._array.min() < 0:  # counted from the end, as in indexing
+        extent = shape[axis] if shape else 1
+        indices = indices.where(indices >= 0, indices + extent)
     return gather(input, axis, indices)
 
 

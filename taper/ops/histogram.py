@@ -221,8 +221,8 @@ def histogramdd(
     each = [bins] * dims if isinstance(bins, int) else list(bins)
     if len(each) != dims:
         raise ShapeError(
-            f"torch.histogramdd: expected {dims} sequences of bin edges for a "
-            f"{dims}-dimensional histogram but got {len(each)}"
+            "torch.histogramdd: The size of bins must be equal to the innermost dimension of the "
+            f"input. Expected {dims} numbers or sequences of edges, got {len(each)}"
         )
     _check_weight("histogramdd", input, weight, input._array.shape[:-1])
     hist, edges = _count(

@@ -226,7 +226,7 @@ def _operator(function: Callable[..., Any], swapped: bool = False) -> Callable[.
         return NotImplemented
 
     def backward(self: Tensor, other: Any) -> Any:
-        if isinstance(other, (int, np.generic, float)):
+        if isinstance(other, (Tensor, int, np.generic, float)):
             return function(_number(other), self)
         return NotImplemented
 

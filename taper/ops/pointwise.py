@@ -506,6 +506,8 @@ class Frexp(Opaque):
         return narrowed(mantissa, input), np.asarray(exponent, np.int32)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any) -> Any:
+        if grad[0] is None:  # a second derivative comes by the exponent, which is constant
+            return None
         return m.astype(grad[0] / m.exp2(m.astype(out[1], grad[0].dtype)), grad[0].dtype)
 
 

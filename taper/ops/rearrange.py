@@ -92,8 +92,9 @@ class Triu(Opaque):
 
 
 @public(method=True)
-def flip(input: Tensor, *dims: Any) -> Tensor:
+def flip(input: Tensor, *dims_: Any, dims: Any = None) -> Tensor:
     """A copy with the elements along each of `dims` in reverse order."""
+    dims = dims_ if dims is None else (dims,)
     axis = canonical_dims(sizes_of(dims, "flip"), input._array.ndim, empty_is_all=False)
     return apply(Flip, input, axis=axis)
 
@@ -257,9 +258,7 @@ def _beside(input: Tensor, axis: int, times: int) -> Tensor:
     """Every slice of the axis `times` times."""
     shape = input._array.shape
     apart = input.unsqueeze(axis + 1).expand(*shape[: axis + 1], times, *shape[axis + 1 :])
-    return apart.clone().reshape(
-        (*shape[:axis], shape[axis] * times, *shape[axis + 1 :])
-    )
+    return apart.clone().reshape((*shape[:axis], shape[axis] * times, *shape[axis + 1 :]))
 
 
 # ---------------------------------------------------------------- triangles and diagonals

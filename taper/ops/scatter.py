@@ -295,7 +295,7 @@ def _reduce_vjp(
         share = grad / m.where(m.equal(count, 0), 1, count)
         return share, place.taken(share)
     if reduce == "prod":
-        return _product_vjp(m, grad, input, src, include_self, place)
+        return _product_vjp(m, grad, out, input, src, include_self, place)
     # The gradient is shared evenly among all that equal the extreme value.
     chosen = m.astype(m.equal(src, place.taken(out)), grad.dtype)
     own = m.astype(m.equal(input, out), grad.dtype)
@@ -307,23 +307,30 @@ def _reduce_vjp(
 
 
 def _product_vjp(
-    m: Any, grad: Any, input: Any, src: Any, include_self: bool, place: _Places
+    m: Any, grad: Any, out: Any, input: Any, src: Any, include_self: bool, place: _Places
 ) -> Any:
-    # A factor's derivative is the product of the others: the product of all that are not zero,
-    # divided by the factor, or 0 where another factor is zero.
+    # A factor's derivative is the product of the others: out / factor, or, for the only zero of a
+    # place, the product with that zero left out. Both can be differentiated again.
     zero, own_zero = m.equal(src, 0), m.equal(input, 0)
     zeros = place.spread(m.astype(zero, grad.dtype), input.shape)
     if include_self:
         zeros = zeros + m.astype(own_zero, grad.dtype)
-    factors = m.where(zero, 1, src)
-    start = m.where(own_zero, 1, input) if include_self else m.ones_like(input)
-    share = grad * conj_of(m, place.product(start, factors))
-    alone = m.where(zero, m.equal(place.taken(zeros), 1), m.equal(place.taken(zeros), 0))
-    to_src = m.where(alone, place.taken(share) / conj_of(m, factors), 0)
+    if not m.on_arrays and bool(m.any(m.greater(m.real(zeros), 1))):
+        raise NotImplementedError(
+            "scatter_reduce(): Double backward is unsupported for src when >1 zeros in src are "
+            "scattered to the same position in self"
+        )
+    single = m.logical_and(zero, m.equal(place.taken(zeros), 1))
+    own_single = m.logical_and(own_zero, m.equal(zeros, 1))
+    start = m.where(own_single, 1, input) if include_self else m.ones_like(input)
+    share = grad * conj_of(m, place.product(start, m.where(single, 1, src)))
+    whole = grad * conj_of(m, out)
+    to_src = m.where(
+        single, place.taken(share), place.taken(whole) / conj_of(m, m.where(zero, 1, src))
+    )
     if not include_self:
         return grad, to_src
-    alone = m.where(own_zero, m.equal(zeros, 1), m.equal(zeros, 0))
-    return m.where(alone, share / conj_of(m, start), 0), to_src
+    return m.where(own_single, share, whole / conj_of(m, m.where(own_zero, 1, input))), to_src
 
 
 def _check_scatter(name: str, input: Tensor, axis: int, index: Tensor, src: Any) -> None:

@@ -65,6 +65,12 @@ def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool
     return sort(input, dim, descending, stable)[1]
 
 
+@public(method=True, out=True)
+def msort(input: Tensor) -> Tensor:
+    """The elements sorted along the first dimension."""
+    return sort(input, 0)[0]  # type: ignore[no-any-return]
+
+
 @op
 class Topk(Opaque):
     """The k largest (or smallest) along `axis` and where they are."""

@@ -11,6 +11,7 @@ from taper.dispatch import apply
 from taper.errors import DimError, ShapeError
 from taper.op import View, op, public
 from taper.shapes import canonical_dim, canonical_dims, infer_size, sizes_of
+from taper.size import Size
 from taper.storage import memory_of, storage_of
 from taper.tensor import Tensor, wrap
 
@@ -705,6 +706,49 @@ def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(expand(x, shape) for x in tensors)
 
 
+@public(name="broadcast_shapes")
+def _broadcast_shapes(*shapes: Any) -> Size:
+    """The shape that all broadcast to; an int is a shape of one dimension.
+
+    Raises: RuntimeError if they do not broadcast, ValueError for negative sizes.
+    """
+    result: list[int] = []
+    for place, given in enumerate(shapes):
+        shape = sizes_of((given,), "broadcast_shapes")
+        result[:0] = [1] * (len(shape) - len(result))
+        for back in range(1, len(shape) + 1):
+            n = shape[-back]
+            if n < 0:
+                raise ValueError("Attempting to broadcast a dimension with negative length!")
+            if n == 1 or n == result[-back]:
+                continue
+            if result[-back] != 1:
+                raise ShapeError(
+                    f"Attempting to broadcast a dimension of length {n} at {-back}! Mismatching "
+                    f"argument at index {place} had {shape}; but expected shape should be "
+                    f"broadcastable to {result}"
+                )
+            result[-back] = n
+    return Size(result)
+
+
+@public(method=True, namespaces=())
+def sum_to_size(input: Tensor, *size: Any) -> Tensor:
+    """The sums over the dimensions in which the tensor could have been broadcast from `size`.
+
+    Raises: RuntimeError if the tensor could not.
+    """
+    wanted = sizes_of(size, "sum_to_size")
+    shape = input._array.shape
+    extra = len(shape) - len(wanted)
+    if extra < 0 or any(n not in (1, k) for n, k in zip(wanted, shape[extra:], strict=True)):
+        raise ShapeError(f"size {{{list(wanted)}}} is not expandable to size {{{list(shape)}}}.")
+    folded = [d for d in range(extra) if shape[d] != 1]
+    folded += [d + extra for d, n in enumerate(wanted) if n == 1 != shape[d + extra]]
+    made = input.sum(folded, keepdim=True) if folded else input
+    return made if made._array.shape == wanted else reshape(made, wanted)
+
+
 # ---------------------------------------------------------------- parts
 
 
@@ -1067,6 +1111,16 @@ def _transposed(self: Tensor) -> Tensor:
     return apply(T, self) if n == 2 else permute(self, *range(n)[::-1])
 
 
+@public(method=True)
+def adjoint(input: Tensor) -> Tensor:
+    """The last two dimensions exchanged, and complex numbers conjugated."""
+    if input._array.ndim == 1:
+        raise RuntimeError(
+            "tensor.adjoint() is only supported on matrices or batches of matrices. Got 1-D tensor."
+        )
+    return transpose(input, -2, -1).conj() if input._array.ndim else input.conj()
+
+
 def _matrices_transposed(self: Tensor) -> Tensor:
     """The last two dimensions exchanged."""
     if self._array.ndim == 1:
@@ -1155,7 +1209,7 @@ def resize_(input: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
     return input
 
 
-@public(method=True, namespaces=())
+@public(method=True)
 def resize_as_(input: Tensor, other: Tensor, memory_format: Any = None) -> Tensor:
     """resize_ to the shape of `other`."""
     return resize_(input, other._array.shape)
