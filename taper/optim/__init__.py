@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from taper.optim import lr_scheduler as lr_scheduler
-    from taper.optim import swa_utils as swa_utils
+    import taper.optim.lr_scheduler as lr_scheduler
+    import taper.optim.swa_utils as swa_utils
     from taper.optim.adadelta import Adadelta as Adadelta
     from taper.optim.adafactor import Adafactor as Adafactor
     from taper.optim.adagrad import Adagrad as Adagrad

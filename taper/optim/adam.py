@@ -62,12 +62,12 @@ class Adam(FlatOptimizer):
                     )
                 if beta.numel() != 1:
                     raise ValueError(f"Tensor betas[{i}] must be 1-element")
-        betas = tuple(b.squeeze() if isinstance(b, Tensor) and b.ndim else b for b in betas)
+        pair = tuple(b.squeeze() if isinstance(b, Tensor) and b.ndim else b for b in betas)
         super().__init__(
             params,
             {
                 "lr": lr,
-                "betas": betas,
+                "betas": pair,
                 "eps": eps,
                 "weight_decay": weight_decay,
                 "amsgrad": amsgrad,

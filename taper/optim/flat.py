@@ -227,7 +227,7 @@ class FlatOptimizer(Optimizer):
             if p._array is not array:
                 return False
             if held:
-                if state.get(p) is not entry:
+                if state.get(p) is not entry or entry is None:
                     return False
                 for name, view in held:
                     tensor = entry.get(name)
@@ -344,7 +344,7 @@ class FlatOptimizer(Optimizer):
                     group.setdefault(name, value)
             # Files of old versions hold plain numbers.
             for p in group["params"]:
-                entry = self.state.get(p)
+                entry: Any = self.state.get(p)
                 for name in self.scalars if entry else ():
                     if not isinstance(entry[name], Tensor):
                         entry[name] = scalar_state(
