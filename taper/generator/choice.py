@@ -1,10 +1,12 @@
-"""Orders and choices: random permutations."""
+"""Random permutations, and draws of indices with given probabilities."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from taper.generator import fills
 from taper.generator.engine import Generator
+from taper.generator.selection import largest
 
 # From this many elements on, words of 32 bits would no longer be fair enough; 64 are drawn.
 WIDE = ((1 << 32) - 1) // 20
@@ -40,3 +42,35 @@ def _wide_permutation(generator: Generator, n: int) -> list[int]:
         order[i] = order[target]
         order[target] = i
     return order
+
+
+def multinomial(
+    generator: Generator, weights: np.ndarray, count: int, replacement: bool
+) -> np.ndarray:
+    """`count` indices of every row of a matrix of weights, drawn in proportion to them."""
+    if count == 1 or not replacement:
+        return _without_replacement(generator, weights, count)
+    return _with_replacement(generator, weights, count)
+
+
+def _without_replacement(generator: Generator, weights: np.ndarray, count: int) -> np.ndarray:
+    """The largest quotients of weights and exponential numbers win."""
+    drawn = fills.exponential(generator, weights.size, 1.0, weights.dtype)
+    races = weights / drawn.reshape(weights.shape)
+    if count == 1:
+        return races.argmax(1)[:, None]
+    chosen = [largest(row, count) for row in races]
+    return np.array(chosen, np.int64).reshape(len(races), count)
+
+
+def _with_replacement(generator: Generator, weights: np.ndarray, count: int) -> np.ndarray:
+    """Uniform numbers are looked up among the running sums of the weights."""
+    wide = np.float64 if weights.dtype == np.float64 else np.float32
+    chosen = np.empty((len(weights), count), np.int64)
+    for i, row in enumerate(weights):
+        sums = np.add.accumulate(row, dtype=wide)
+        sums /= sums[-1]
+        sums[-1] = 1
+        units = fills.unit_double(generator, count)
+        chosen[i] = np.searchsorted(sums.astype(np.float64), units, side="left")
+    return chosen
