@@ -53,7 +53,7 @@ class _Difference(Opaque):
         raise NotImplementedError
 
     def forward(self, m: Any, input: Any, target: Any, *, reduction: Any, **attrs: Any) -> Any:
-        gap = np.subtract(widened(input), widened(target))
+        gap = np.asarray(widened(input) - widened(target))
         return folded(self.value(gap, **attrs), reduction, input.dtype)
 
     def vjp(
@@ -211,7 +211,7 @@ class BinaryCrossEntropyWithLogits(Opaque):
     ) -> Any:
         x, y = widened(input), widened(target)
         # log(1 + exp(-x)) = log1p(exp(-|x|)) + max(-x, 0)
-        softplus = np.abs(x)
+        softplus = np.asarray(np.abs(x))
         np.negative(softplus, out=softplus)
         np.log1p(np.exp(softplus, out=softplus), out=softplus)
         softplus -= np.minimum(x, 0)
@@ -603,13 +603,20 @@ def kl_div(
         )
     if reduction != "batchmean":
         reduction_of(None, None, reduction)
-    for kinds, what in (("c", "Complex"), ("iub", "Integral")):
-        if input._array.dtype.kind in kinds or target._array.dtype.kind in kinds:
-            raise DtypeError("kl_div", f"{what} inputs not supported.")
-    loss = target.exp() * (target - input) if log_target else target.xlogy(target) - target * input
+    loss = kl_divergences(input, target, log_target)
     if reduction == "batchmean":
         return loss.sum() / input.size(0) if input.dim() else loss.sum()
     return reduced(loss, reduction)
+
+
+def kl_divergences(input: Tensor, target: Tensor, log_target: bool) -> Tensor:
+    """The terms of the Kullback-Leibler divergence, target * (log(target) - input)."""
+    for kinds, what in (("c", "Complex"), ("iub", "Integral")):
+        if input._array.dtype.kind in kinds or target._array.dtype.kind in kinds:
+            raise DtypeError("kl_div", f"{what} inputs not supported.")
+    if log_target:
+        return target.exp() * (target - input)
+    return target.xlogy(target) - target * input
 
 
 @public(namespaces=("nn.functional",))
@@ -685,4 +692,6 @@ def gaussian_nll_loss(
 
 def _one_for_many(input: Any, var: Any) -> bool:
     """Whether the two sizes differ in one place, where `var` has 1."""
-    return len(input) == len(var) and all(v in (1, n) for n, v in zip(input, var, strict=True))
+    if len(input) != len(var):
+        return False
+    return [v for n, v in zip(input, var, strict=True) if v != n] == [1]

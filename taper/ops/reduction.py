@@ -55,3 +55,8 @@ def folded(values: np.ndarray, reduction: str, dtype: np.dtype) -> Any:
         if reduction == "mean":
             values = values / values.dtype.type(count)
     return values if values.dtype == dtype else values.astype(dtype)
+
+
+def from_number(reduction: int) -> str:
+    """PyTorch's number of a reduction as its name; any other number means "none"."""
+    return {1: "mean", 2: "sum"}.get(reduction, "none")

@@ -82,6 +82,24 @@ def _with_logits() -> list:
     ]
 
 
+def _multi_margin() -> list:
+    x = _number(3, 4)
+    return [
+        ([x, np.array([1, 0, 3]), weight], {"p": p, "margin": 1.1, "reduction": reduction})
+        for reduction in REDUCTIONS
+        for p in (1, 2)
+        for weight in (None, np.array([3, 1, 2, 5]))
+    ] + [([_number(4), np.array(2), None], {"p": 1, "margin": 1.1, "reduction": "none"})]
+
+
+def _multilabel_margin() -> list:
+    listed = np.array([[1, 2], [-1, -1], [3, -1]])
+    return [
+        ([_number(3, 4, low=-1, high=1), listed], {"reduction": reduction})
+        for reduction in REDUCTIONS
+    ] + [([_number(4), np.array([[2, 0]])], {"reduction": "none"})]
+
+
 SAMPLES: dict[str, Callable[[], list]] = {
     "MseLoss": _pair(),
     "L1Loss": _pair(),
@@ -96,5 +114,7 @@ SAMPLES: dict[str, Callable[[], list]] = {
     "ClassShares": _classes(shape=(3, 4)),
     "NllLoss": _classes(lambda reduction: _number(3, 4)),
     "NllLoss2d": _images,
+    "MultiMarginLoss": _multi_margin,
+    "MultilabelMarginLoss": _multilabel_margin,
     "NllLossGrad": _classes(_grad, shape=(3, 4)),
 }
