@@ -14,21 +14,16 @@ import numpy as np
 
 from taper.op import NAMESPACES, Opaque, op
 from taper.ops import recurrence
+from taper.ops.packing import places
 from taper.ops.window import widened
 from taper.tensor import Tensor
 
 # ---------------------------------------------------------------- sequences as (steps, batch, size)
 
 
-def _places(sizes: Any) -> np.ndarray:
-    """Where the rows of packed sequences are among the rows (step, sequence) of padded ones."""
-    batch = sizes[0]
-    return np.concatenate([np.arange(t * batch, t * batch + n) for t, n in enumerate(sizes)])
-
-
 def _unpacked(x: np.ndarray, sizes: Any) -> np.ndarray:
     padded = np.zeros((len(sizes) * sizes[0], x.shape[1]), x.dtype)
-    padded[_places(sizes)] = x
+    padded[places(sizes)] = x
     return padded.reshape(len(sizes), sizes[0], x.shape[1])
 
 
@@ -50,7 +45,7 @@ def _given_back(
     if reverse:
         x = x[::-1]
     if sizes is not None:
-        return x.reshape(-1, x.shape[2])[_places(sizes)]
+        return x.reshape(-1, x.shape[2])[places(sizes)]
     if ndim == 2:
         return x[0]
     return np.ascontiguousarray(x).transpose(1, 0, 2) if batch_first else np.ascontiguousarray(x)

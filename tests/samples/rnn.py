@@ -42,7 +42,25 @@ def _samples(gates: int, states: int, **attrs: Any) -> list[Any]:
     return made
 
 
+def _packing(name: str) -> list[Any]:
+    from op_samples import number
+
+    sizes = (2, 2, 1)
+    if name == "PackPadded":
+        return [
+            ([number(4, 2, 2)], {"sizes": sizes, "batch_first": False}),
+            ([number(2, 3)], {"sizes": sizes, "batch_first": True}),
+        ]
+    geometry = {"sizes": sizes, "batch": 2, "value": 1.5}
+    return [
+        ([number(5, 2)], {"length": 4, "batch_first": False, **geometry}),
+        ([number(5)], {"length": 3, "batch_first": True, **geometry}),
+    ]
+
+
 SAMPLES = {
+    "PackPadded": lambda: _packing("PackPadded"),
+    "PadPacked": lambda: _packing("PadPacked"),
     "Rnn": lambda: [*_samples(1, 1, relu=False), *_samples(1, 1, relu=True)[:2]],
     "Gru": lambda: _samples(3, 1),
     "Lstm": lambda: _samples(4, 2),
