@@ -37,7 +37,9 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
     for x in inputs:
         if isinstance(x, Tensor):
             arrays.append(x._array)
-            if x._requires_grad or (x._view_version is not None and x._base._requires_grad):
+            if x._requires_grad or (
+                x._view_version is not None and x._base._requires_grad  # type: ignore[union-attr]
+            ):
                 tracked = True
         else:
             arrays.append(x)

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import Parameter, Signature, signature
 from typing import Any
 
 _SPELLINGS = {"axis": "dim", "keepdims": "keepdim", "x": "input", "x1": "input", "x2": "other"}
+
+
+def _respelled(kwargs: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """The keywords with numpy's names replaced, where the function has only PyTorch's."""
+    for theirs in kwargs:
+        if theirs in _SPELLINGS and theirs not in names:
+            return {k if k in names else _SPELLINGS.get(k, k): v for k, v in kwargs.items()}
+    return kwargs
 
 
 def _dressed(wrapper: Any, function: Any, name: str) -> Any:
@@ -31,30 +40,35 @@ def with_numpy_spelling(function: Callable[..., Any]) -> Callable[..., Any]:
         return function
 
     def spelled(*args: Any, **kwargs: Any) -> Any:
-        for theirs in kwargs:
-            if theirs in _SPELLINGS and theirs not in names:
-                kwargs = {
-                    _SPELLINGS.get(k, k) if k not in names else k: v for k, v in kwargs.items()
-                }
-                break
-        return function(*args, **kwargs)
+        return function(*args, **(_respelled(kwargs, names) if kwargs else kwargs))
 
     return _dressed(spelled, function, function.__name__)
 
 
 def with_out(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     """The function with the keyword `out`, a tensor (or tuple of tensors) that takes the result."""
-    if "out" in parameters(function):
+    names = parameters(function)
+    if "out" in names:
         return function
 
     def called(*args: Any, out: Any = None, **kwargs: Any) -> Any:
+        if kwargs:
+            kwargs = _respelled(kwargs, names)
         if out is None:
             return function(*args, **kwargs)
         from taper.dispatch import write_out
 
         return write_out(name, function, args, kwargs, out)
 
+    called.__signature__ = _with_out_parameter(signature(function))  # type: ignore[attr-defined]
     return _dressed(called, function, name)
+
+
+def _with_out_parameter(plain: Signature) -> Signature:
+    given = list(plain.parameters.values())
+    place = len(given) - (bool(given) and given[-1].kind is Parameter.VAR_KEYWORD)
+    given.insert(place, Parameter("out", Parameter.KEYWORD_ONLY, default=None))
+    return plain.replace(parameters=given)
 
 
 def in_place(function: Callable[..., Any], name: str) -> Callable[..., Any]:

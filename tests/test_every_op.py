@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from op_samples import ATTRS, COMPLEX_RESULT, DOMAIN, INTEGER, NO_DERIVATIVE, SAMPLES, number
 
 import taper
+from op_samples import ATTRS, COMPLEX_RESULT, DOMAIN, INTEGER, NO_DERIVATIVE, SAMPLES, number
 from taper.autograd.gradcheck import gradcheck, gradgradcheck
 from taper.dispatch import apply
 from taper.errors import GradError

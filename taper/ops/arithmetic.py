@@ -434,6 +434,13 @@ def _rpow(self: Tensor, other: Any) -> Any:
     return apply(Pow, _number(other), self)
 
 
+def _pos(self: Tensor) -> Tensor:
+    """+tensor: the tensor itself."""
+    if self._array.dtype.kind == "b":
+        raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
+    return self
+
+
 def bind_operators() -> None:
     """Gives Tensor its arithmetic operators."""
     plain = {
@@ -462,8 +469,8 @@ def bind_operators() -> None:
     for name, method in plain.items():
         method.__name__ = f"__{name}__"
         setattr(Tensor, f"__{name}__", method)
-    Tensor.__neg__ = lambda self: neg(self)
-    Tensor.__pos__ = lambda self: self
+    setattr(Tensor, "__neg__", neg)  # noqa: B010 - mypy refuses the plain assignment
+    setattr(Tensor, "__pos__", _pos)  # noqa: B010
 
 
 bind_operators()

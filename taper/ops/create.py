@@ -375,7 +375,8 @@ def _chosen(dtype: dtypes.dtype | None) -> np.dtype:
 
 @public(out=True)
 def zeros(
-    *size: Any,
+    *sizes: Any,
+    size: Any = None,
     dtype: dtypes.dtype | None = None,
     layout: Any = None,
     device: Any = None,
@@ -384,13 +385,14 @@ def zeros(
     names: Any = None,
 ) -> Tensor:
     """A tensor of zeros."""
-    shape = checked_sizes(size, "zeros")
+    shape = checked_sizes(sizes if size is None else (size,), "zeros")
     return finish(np.zeros(shape, _chosen(dtype)), requires_grad, device, layout)
 
 
 @public(out=True)
 def ones(
-    *size: Any,
+    *sizes: Any,
+    size: Any = None,
     dtype: dtypes.dtype | None = None,
     layout: Any = None,
     device: Any = None,
@@ -399,13 +401,14 @@ def ones(
     names: Any = None,
 ) -> Tensor:
     """A tensor of ones."""
-    shape = checked_sizes(size, "ones")
+    shape = checked_sizes(sizes if size is None else (size,), "ones")
     return finish(np.ones(shape, _chosen(dtype)), requires_grad, device, layout)
 
 
 @public(out=True)
 def empty(
-    *size: Any,
+    *sizes: Any,
+    size: Any = None,
     dtype: dtypes.dtype | None = None,
     layout: Any = None,
     device: Any = None,
@@ -415,7 +418,7 @@ def empty(
     names: Any = None,
 ) -> Tensor:
     """A tensor whose values are whatever the memory held."""
-    shape = checked_sizes(size, "empty")
+    shape = checked_sizes(sizes if size is None else (size,), "empty")
     return finish(np.empty(shape, _chosen(dtype)), requires_grad, device, layout)
 
 
@@ -742,7 +745,8 @@ def _method(function: Any) -> Any:
 @_method
 def new_zeros(
     input: Tensor,
-    *size: Any,
+    *sizes: Any,
+    size: Any = None,
     dtype: Any = None,
     device: Any = None,
     requires_grad: bool = False,
@@ -750,13 +754,16 @@ def new_zeros(
     pin_memory: bool = False,
 ) -> Tensor:
     """Zeros of the given size in this tensor's dtype."""
-    return zeros(*size, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
+    return zeros(
+        *sizes, size=size, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad
+    )
 
 
 @_method
 def new_ones(
     input: Tensor,
-    *size: Any,
+    *sizes: Any,
+    size: Any = None,
     dtype: Any = None,
     device: Any = None,
     requires_grad: bool = False,
@@ -764,13 +771,16 @@ def new_ones(
     pin_memory: bool = False,
 ) -> Tensor:
     """Ones of the given size in this tensor's dtype."""
-    return ones(*size, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
+    return ones(
+        *sizes, size=size, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad
+    )
 
 
 @_method
 def new_empty(
     input: Tensor,
-    *size: Any,
+    *sizes: Any,
+    size: Any = None,
     dtype: Any = None,
     device: Any = None,
     requires_grad: bool = False,
@@ -778,7 +788,9 @@ def new_empty(
     pin_memory: bool = False,
 ) -> Tensor:
     """An uninitialised tensor of the given size in this tensor's dtype."""
-    return empty(*size, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
+    return empty(
+        *sizes, size=size, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad
+    )
 
 
 @_method

@@ -233,7 +233,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
         indices = indices.expand(*rest[:axis], wanted[axis], *rest[axis + 1 :])
     if indices._array.size and indices._array.min() < 0:  # counted from the end, as in indexing
         extent = shape[axis] if shape else 1
-        indices = indices.where(indices >= 0, indices + extent)
+        indices = indices.where(indices.ge(0), indices + extent)
     return gather(input, axis, indices)
 
 

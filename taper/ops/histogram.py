@@ -96,7 +96,7 @@ def _ranges(name: str, columns: np.ndarray, range: Any) -> list[tuple[float, flo
         spans = [(float(c.min()), float(c.max())) for c in columns.T]
     else:
         spans = [(0.0, 1.0)] * columns.shape[1]
-    fixed = []
+    fixed: list[tuple[float, float]] = []
     for low, high in spans:
         if not (np.isfinite(low) and np.isfinite(high)):
             raise RuntimeError(
@@ -250,7 +250,7 @@ def _found(name: str, edges: np.ndarray, values: Any, out_int32: bool, right: bo
             f"torch.{name}(): the size of boundaries' last dimension should be less "
             "than 2147483647 with out_int32"
         )
-    side = "right" if right else "left"
+    side: Any = "right" if right else "left"
     if edges.ndim == 1:
         made = np.searchsorted(edges, array, side)
     else:

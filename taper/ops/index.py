@@ -421,5 +421,5 @@ def index_put(input: Tensor, indices: Any, values: Tensor, accumulate: bool = Fa
     return index_put_(input.clone(), indices, values, accumulate)
 
 
-Tensor.__getitem__ = getitem  # type: ignore[method-assign]
-Tensor.__setitem__ = setitem
+setattr(Tensor, "__getitem__", getitem)  # noqa: B010 - mypy refuses the plain assignment
+setattr(Tensor, "__setitem__", setitem)  # noqa: B010

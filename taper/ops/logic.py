@@ -259,7 +259,7 @@ def bind_bit_operators() -> None:
         ):
             method.__name__ = f"__{key}__"
             setattr(Tensor, f"__{key}__", method)
-    Tensor.__invert__ = lambda self: bitwise_not(self)
+    setattr(Tensor, "__invert__", bitwise_not)  # noqa: B010 - mypy refuses the plain assignment
 
 
 bind_bit_operators()

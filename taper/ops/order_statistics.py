@@ -48,6 +48,19 @@ class Kthvalue(_Picking):
         return _picked(input, np.take(order, [k - 1], axis), axis, keepdims)
 
 
+def _median(input: np.ndarray, axis: int, keepdims: bool, skip_nan: bool) -> Any:
+    """(values, indices) of the lower medians along `axis`."""
+    if not input.ndim:
+        return input.copy(), np.zeros((), np.int64)
+    order = order_of(input, axis, False, True)
+    count = (~np.isnan(input)).sum(axis=axis, keepdims=True)
+    # A slice of nothing but nan, or one that must not have any, gives its first nan.
+    middle = np.where(count > 0, (count - 1) // 2, 0)
+    if not skip_nan:
+        middle = np.where(count < input.shape[axis], count, middle)
+    return _picked(input, np.take_along_axis(order, middle, axis), axis, keepdims)
+
+
 @op
 class MedianDim(_Picking):
     """The lower median along `axis`, and where."""
@@ -55,17 +68,8 @@ class MedianDim(_Picking):
     name = "median"
     node_name = "MedianBackward1"
 
-    def forward(self, m: Any, input: Any, *, axis: int, keepdims: bool, skip_nan: bool) -> Any:
-        if not input.ndim:
-            return input.copy(), np.zeros((), np.int64)
-        order = order_of(input, axis, False, True)
-        missing = np.isnan(input)
-        count = (~missing).sum(axis=axis, keepdims=True)
-        # A slice of nothing but nan, or one that must not have any, gives its first nan.
-        middle = np.where(count > 0, (count - 1) // 2, 0)
-        if not skip_nan:
-            middle = np.where(count < input.shape[axis], count, middle)
-        return _picked(input, np.take_along_axis(order, middle, axis), axis, keepdims)
+    def forward(self, m: Any, input: Any, *, axis: int, keepdims: bool) -> Any:
+        return _median(input, axis, keepdims, skip_nan=False)
 
 
 @op
@@ -76,7 +80,7 @@ class NanmedianDim(_Picking):
     node_name = "NanmedianBackward1"
 
     def forward(self, m: Any, input: Any, *, axis: int, keepdims: bool) -> Any:
-        return MedianDim.forward(m, input, axis=axis, keepdims=keepdims, skip_nan=True)
+        return _median(input, axis, keepdims, skip_nan=True)
 
 
 class _MedianOfAll(Reduction):
@@ -123,9 +127,7 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
         return apply(Median, input)
     axis = canonical_dim(dim, input._array.ndim)
     check_nonempty("median", input._array.shape, (axis,))
-    return return_types.median(
-        apply(MedianDim, input, axis=axis, keepdims=keepdim, skip_nan=False)
-    )
+    return return_types.median(apply(MedianDim, input, axis=axis, keepdims=keepdim))
 
 
 @public(method=True, out=True)
@@ -136,9 +138,7 @@ def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> A
         return apply(Nanmedian, input)
     axis = canonical_dim(dim, input._array.ndim)
     check_nonempty("median", input._array.shape, (axis,))
-    return return_types.nanmedian(
-        apply(NanmedianDim, input, axis=axis, keepdims=keepdim)
-    )
+    return return_types.nanmedian(apply(NanmedianDim, input, axis=axis, keepdims=keepdim))
 
 
 @public(method=True, out=True)
@@ -153,9 +153,7 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any
     check_nonempty("kthvalue", array.shape, (axis,))
     if not 1 <= k <= (array.shape[axis] if array.ndim else 1):
         raise ShapeError(f"kthvalue(): selected number k out of range for dimension {axis}")
-    return return_types.kthvalue(
-        apply(Kthvalue, input, k=int(k), axis=axis, keepdims=keepdim)
-    )
+    return return_types.kthvalue(apply(Kthvalue, input, k=int(k), axis=axis, keepdims=keepdim))
 
 
 @op
@@ -188,9 +186,7 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
     axis = canonical_dim(dim, input._array.ndim)
     refuse(input, "c", "mode_cpu")
     check_nonempty("mode", input._array.shape, (axis,))
-    return return_types.mode(
-        apply(Mode, input, axis=axis, keepdims=keepdim)
-    )
+    return return_types.mode(apply(Mode, input, axis=axis, keepdims=keepdim))
 
 
 # ---------------------------------------------------------------- quantiles

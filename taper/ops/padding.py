@@ -62,13 +62,13 @@ def edge_pad(x: np.ndarray, pads: Pairs, mode: str) -> np.ndarray:
     return x
 
 
-def edge_pad_grad(grad: np.ndarray, pads: Pairs, mode: str) -> np.ndarray:
+def edge_pad_grad(grad: Any, pads: Pairs, mode: str) -> np.ndarray:
     """Adjoint of `edge_pad`: the gradient of every copy, added to that of its original."""
     for axis in range(-len(pads), 0):
         before, after = pads[axis]
         length = grad.shape[axis]
         size = length - before - after
-        rest = (slice(None),) * (-axis - 1)
+        rest: tuple[Any, ...] = (slice(None),) * (-axis - 1)
         if before < 0 or after < 0:
             total = np.zeros(
                 (*grad.shape[:axis], size, *grad.shape[grad.ndim + axis + 1 :]), grad.dtype

@@ -60,6 +60,11 @@ class Repeat(Opaque):
         return m.reshape(folded, input)
 
 
+def _triangle_mask(shape: tuple[int, ...], diagonal: int) -> np.ndarray:
+    """True on and below the diagonal of the last two dimensions."""
+    return np.tri(shape[-2], shape[-1], diagonal, dtype=bool)
+
+
 @op
 class Tril(Opaque):
     """Zero above a diagonal."""
@@ -67,7 +72,7 @@ class Tril(Opaque):
     node_name = "TrilBackward0"
 
     def forward(self, m: Any, input: Any, *, diagonal: int) -> Any:
-        mask = np.tri(*input.shape[-2:], k=diagonal, dtype=bool)
+        mask = _triangle_mask(input.shape, diagonal)
         return np.where(mask, input, np.zeros(1, input.dtype))
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, diagonal: int) -> Any:
@@ -81,7 +86,7 @@ class Triu(Opaque):
     node_name = "TriuBackward0"
 
     def forward(self, m: Any, input: Any, *, diagonal: int) -> Any:
-        mask = np.tri(*input.shape[-2:], k=diagonal - 1, dtype=bool)
+        mask = _triangle_mask(input.shape, diagonal - 1)
         return np.where(mask, np.zeros(1, input.dtype), input)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, diagonal: int) -> Any:
@@ -92,10 +97,11 @@ class Triu(Opaque):
 
 
 @public(method=True)
-def flip(input: Tensor, *dims_: Any, dims: Any = None) -> Tensor:
+def flip(input: Tensor, *axes: Any, dims: Any = None) -> Tensor:
     """A copy with the elements along each of `dims` in reverse order."""
-    dims = dims_ if dims is None else (dims,)
-    axis = canonical_dims(sizes_of(dims, "flip"), input._array.ndim, empty_is_all=False)
+    axis = canonical_dims(
+        sizes_of(axes if dims is None else (dims,), "flip"), input._array.ndim, empty_is_all=False
+    )
     return apply(Flip, input, axis=axis)
 
 
@@ -146,7 +152,7 @@ def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
 @public(method=True)
 def roll(input: Tensor, shifts: Any, dims: Any = ()) -> Tensor:
     """Elements moved by `shifts` along `dims`, around the end; without `dims`, as one vector."""
-    steps = sizes_of((shifts,) if not isinstance(shifts, int) else (shifts,), "roll")
+    steps = sizes_of((shifts,), "roll")
     along = sizes_of((dims,), "roll")
     if not steps:
         raise RuntimeError("`shifts` required")
@@ -166,12 +172,12 @@ def roll(input: Tensor, shifts: Any, dims: Any = ()) -> Tensor:
 
 
 @public(method=True, namespaces=())
-def repeat(input: Tensor, *repeats: Any) -> Tensor:
+def repeat(input: Tensor, *counts: Any, repeats: Any = None) -> Tensor:
     """The tensor several times along each dimension; extra counts make new leading dimensions.
 
     Raises: RuntimeError for fewer counts than dimensions.
     """
-    times = sizes_of(repeats, "repeat")
+    times = sizes_of(counts if repeats is None else (repeats,), "repeat")
     shape = input._array.shape
     if len(times) < len(shape):
         raise ShapeError(
@@ -187,9 +193,9 @@ def repeat(input: Tensor, *repeats: Any) -> Tensor:
 
 
 @public(method=True)
-def tile(input: Tensor, *dims: Any) -> Tensor:
+def tile(input: Tensor, *counts: Any, dims: Any = None) -> Tensor:
     """repeat, with counts of 1 for leading dimensions that are not named."""
-    times = sizes_of(dims, "tile")
+    times = sizes_of(counts if dims is None else (dims,), "tile")
     return repeat(input, (1,) * (input._array.ndim - len(times)) + times)
 
 

@@ -601,7 +601,7 @@ class AllTrue(Reduction):
     name = "all"
 
     def forward(self, m: Any, input: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
-        made = np.logical_and.reduce(input, axis=axis, keepdims=keepdims)
+        made = np.asarray(np.all(input, axis, keepdims=keepdims))
         return made.astype(np.uint8) if input.dtype == np.uint8 else made
 
 
@@ -612,7 +612,7 @@ class AnyTrue(Reduction):
     name = "any"
 
     def forward(self, m: Any, input: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
-        made = np.logical_or.reduce(input, axis=axis, keepdims=keepdims)
+        made = np.asarray(np.any(input, axis, keepdims=keepdims))
         return made.astype(np.uint8) if input.dtype == np.uint8 else made
 
 

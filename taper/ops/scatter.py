@@ -549,8 +549,7 @@ def _check_slices(name: str, input: Tensor, axis: int, index: Tensor, source: Te
     if places.size != count and not (name == "index_copy" and not given):
         raise (ShapeError if name != "index_copy" else DimError)(
             f"{name}(): Number of indices ({places.size}) should be equal to "
-            f"{'source' if name != 'index_copy' else 'source'}.size(dim): ({count}), for dim: "
-            f"{axis}"
+            f"source.size(dim): ({count}), for dim: {axis}"
         )
     if (
         given

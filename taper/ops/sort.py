@@ -68,7 +68,7 @@ def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool
 @public(method=True, out=True)
 def msort(input: Tensor) -> Tensor:
     """The elements sorted along the first dimension."""
-    return sort(input, 0)[0]  # type: ignore[no-any-return]
+    return sort(input, 0)[0]
 
 
 @op

@@ -515,7 +515,8 @@ def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     axis = canonical_dim(dim, ndim)
     others = tuple(d for d in range(ndim) if d != axis)
     size = vector_norm(input, p, others, keepdim=True)
-    return input * where(size > maxnorm, maxnorm / (size + 1e-7), 1.0).to(input.dtype)
+    scale = (size + 1e-7).reciprocal() * maxnorm
+    return input * where(size.gt(maxnorm), scale, 1.0).to(input.dtype)
 
 
 # ---------------------------------------------------------------- other sums

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -442,13 +443,15 @@ class JoinComplex(View):
 
 
 @public(method=True, namespaces=())
-def view(input: Tensor, *shape: Any, dtype: dtypes.dtype | None = None) -> Tensor:
+def view(input: Tensor, *shape: Any, size: Any = None, dtype: dtypes.dtype | None = None) -> Tensor:
     """The same memory in another shape (one size may be -1) or as another dtype.
 
     Raises: RuntimeError if the number of elements differs or the strides do not allow it.
     """
     if dtype is not None or (len(shape) == 1 and isinstance(shape[0], dtypes.dtype)):
         return _view_dtype(input, dtype or shape[0])
+    if size is not None:
+        shape = (size,)
     if len(shape) == 1 and type(shape[0]) is tuple:
         shape = shape[0]
     wanted = infer_size(sizes_of(shape, "view"), input._array.size)
@@ -493,12 +496,14 @@ def view_as(input: Tensor, other: Tensor) -> Tensor:
 
 
 @public(method=True)
-def reshape(input: Tensor, *shape: Any) -> Tensor:
+def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     """The elements in another shape (one size may be -1): a view if possible, else a copy.
 
     Raises: RuntimeError if the number of elements differs.
     """
-    wanted = infer_size(sizes_of(shape, "reshape"), input._array.size)
+    wanted = infer_size(
+        sizes_of(sizes if shape is None else (shape,), "reshape"), input._array.size
+    )
     if view_of(input._array, wanted) is None:
         input = input.clone(memory_format=_contiguous())
     return apply(Reshape, input, shape=wanted)
@@ -578,9 +583,9 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
 
 
 @public(method=True)
-def permute(input: Tensor, *dims: Any) -> Tensor:
+def permute(input: Tensor, *order_: Any, dims: Any = None) -> Tensor:
     """A view with the dimensions in the given order."""
-    order = sizes_of(dims, "permute")
+    order = sizes_of(order_ if dims is None else (dims,), "permute")
     ndim = input._array.ndim
     if len(order) != ndim:
         raise ShapeError(
@@ -595,7 +600,13 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
     return apply(Permute, input, axes=axes)
 
 
-@public(method=True, aliases=("swapaxes", "swapdims"))
+@public(method=True)
+def swapaxes(input: Tensor, axis0: int, axis1: int) -> Tensor:
+    """transpose, under numpy's name."""
+    return transpose(input, axis0, axis1)
+
+
+@public(method=True, aliases=("swapdims",))
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """A view with two dimensions exchanged."""
     ndim = input._array.ndim
@@ -641,12 +652,12 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
 
 
 @public(method=True, namespaces=())
-def expand(input: Tensor, *sizes: Any, implicit: bool = False) -> Tensor:
+def expand(input: Tensor, *sizes: Any, size: Any = None, implicit: bool = False) -> Tensor:
     """A view with dimensions of size 1 repeated (and new ones in front); -1 keeps a size.
 
     Raises: RuntimeError if a size other than 1 would have to change.
     """
-    wanted = sizes_of(sizes, "expand")
+    wanted = sizes_of(sizes if size is None else (size,), "expand")
     shape = input._array.shape
     extra = len(wanted) - len(shape)
     if extra < 0:
@@ -733,12 +744,12 @@ def _broadcast_shapes(*shapes: Any) -> Size:
 
 
 @public(method=True, namespaces=())
-def sum_to_size(input: Tensor, *size: Any) -> Tensor:
+def sum_to_size(input: Tensor, *sizes: Any, size: Any = None) -> Tensor:
     """The sums over the dimensions in which the tensor could have been broadcast from `size`.
 
     Raises: RuntimeError if the tensor could not.
     """
-    wanted = sizes_of(size, "sum_to_size")
+    wanted = sizes_of(sizes if size is None else (size,), "sum_to_size")
     shape = input._array.shape
     extra = len(shape) - len(wanted)
     if extra < 0 or any(n not in (1, k) for n, k in zip(wanted, shape[extra:], strict=True)):
@@ -901,7 +912,7 @@ def tensor_split(
         return _split(input, tuple(small + (i < extra) for i in range(how)), axis)
     cuts = [0, *how, extent]
     pieces = []
-    for begin, end in zip(cuts, cuts[1:], strict=False):
+    for begin, end in itertools.pairwise(cuts):
         piece = slice(begin, end)
         pieces.append(apply(Slice, input, key=(slice(None),) * axis + (piece,)))
     return tuple(pieces)

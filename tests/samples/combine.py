@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from op_samples import number
-
 from taper import dtypes
 
 INTEGER = {"Gcd", "Lcm"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from op_samples import Sample, number
 
 PLACES = np.array([[0, 2, 0, 1], [2, 2, 1, 0]])  # (2, 4), along dimension 0 of (3, 5)
