@@ -29,7 +29,8 @@ class Dropout(Opaque):
     node_name = "MulBackward0"
 
     def forward(self, m: Any, input: Any, *, noise: np.ndarray) -> Any:
-        return input * noise
+        # The result has the input's memory order, whatever that of the noise.
+        return np.multiply(input, noise, out=np.empty_like(input))
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, noise: np.ndarray) -> Any:
         return grad * m.asarray(noise)
@@ -42,7 +43,8 @@ class AlphaDropout(Opaque):
     node_name = "AddBackward0"
 
     def forward(self, m: Any, input: Any, *, noise: np.ndarray, shift: np.ndarray) -> Any:
-        return input * noise + shift
+        out = np.multiply(input, noise, out=np.empty_like(input))
+        return np.add(out, shift, out=out)
 
     def vjp(
         self, m: Any, grad: Any, out: Any, input: Any, *, noise: np.ndarray, shift: np.ndarray
@@ -96,19 +98,17 @@ def _scaled(kept: np.ndarray, p: float, dtype: np.dtype) -> np.ndarray:
     return kept * scale
 
 
-def _multiplied(
-    input: Tensor, p: float, train: bool, alpha: bool, per_channel: bool, name: str
-) -> Tensor:
+def _multiplied(input: Tensor, p: float, train: bool, alpha: bool, per_channel: bool) -> Tensor:
     """The input with noise; the input itself where there is nothing to drop."""
     array = input._array
     if not 0 <= p <= 1:
         raise RuntimeError(f"dropout probability has to be between 0 and 1, but got {p:g}")
-    if per_channel and array.ndim < 2:
-        raise RuntimeError("Feature dropout requires at least 2 dimensions in the input")
     if p == 0 or not train or array.size == 0:
         return input
     if p == 1:
         return apply(Dropout, input, noise=np.zeros((), array.dtype))
+    if per_channel and array.ndim < 2:
+        raise RuntimeError("Feature dropout requires at least 2 dimensions in the input")
     kept = _kept(array, p, per_channel)
     if not alpha:
         return apply(Dropout, input, noise=_scaled(kept, p, array.dtype))
@@ -116,25 +116,29 @@ def _multiplied(
     return apply(AlphaDropout, input, noise=noise, shift=shift)
 
 
-# -scale * alpha of selu: the value that its output tends to for very negative inputs, negated.
+# scale * alpha of selu, whose output for very negative inputs tends to minus this.
 _ALPHA = 1.7580993408473766
 
 
 def _alpha_noise(kept: np.ndarray, p: float, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
     """What to multiply by and what to add: the dropped become -alpha, mean and variance stay."""
     a = 1.0 / math.sqrt((_ALPHA * _ALPHA * p + 1) * (1 - p))
-    number = np.float64 if dtype.itemsize == 8 else np.float32
-    noise = kept.astype(dtype)
-    shift = fills.cast((noise - dtype.type(1)) * number(_ALPHA * a), dtype)
-    shift = fills.cast(shift + number(_ALPHA * a * p), dtype)
-    return fills.cast(noise * number(a), dtype), shift
+    wide: Any = np.float64 if dtype.itemsize == 8 else np.float32
+
+    def rounded(values: Any) -> Any:
+        return fills.cast(np.asarray(values), dtype).astype(wide, copy=False)
+
+    # A number added to a half-type tensor is rounded to the half type first; a factor is not.
+    noise: Any = kept.astype(wide)
+    shift = rounded((noise - wide(1)) * wide(_ALPHA * a)) + rounded(wide(_ALPHA * a * p))
+    return fills.cast(noise * wide(a), dtype), fills.cast(shift, dtype)
 
 
 def _in_place(input: Tensor, p: float, train: bool, alpha: bool, per_channel: bool) -> Tensor:
     name = "dropout_"
     since = next_number()
     check_writable(input, name, input.requires_grad)
-    return assign(input, _multiplied(input, p, train, alpha, per_channel, name), name, since)
+    return assign(input, _multiplied(input, p, train, alpha, per_channel), name, since)
 
 
 # ---------------------------------------------------------------- torch.*
@@ -146,7 +150,7 @@ def dropout(input: Tensor, p: float, train: bool) -> Tensor:
 
     Unless `train`, the input itself. Raises: RuntimeError unless 0 <= p <= 1.
     """
-    return _multiplied(input, float(p), train, False, False, "dropout")
+    return _multiplied(input, float(p), train, False, False)
 
 
 @public()
@@ -158,7 +162,7 @@ def dropout_(input: Tensor, p: float, train: bool) -> Tensor:
 @public()
 def feature_dropout(input: Tensor, p: float, train: bool) -> Tensor:
     """dropout of whole channels: every (sample, channel) is kept or dropped as one."""
-    return _multiplied(input, float(p), train, False, True, "feature_dropout")
+    return _multiplied(input, float(p), train, False, True)
 
 
 @public()
@@ -174,7 +178,7 @@ def alpha_dropout_of(input: Tensor, p: float, train: bool) -> Tensor:
 
     Source: Klambauer et al., Self-normalizing neural networks, 2017.
     """
-    return _multiplied(input, float(p), train, True, False, "alpha_dropout")
+    return _multiplied(input, float(p), train, True, False)
 
 
 @public()
@@ -186,7 +190,7 @@ def alpha_dropout_(input: Tensor, p: float, train: bool) -> Tensor:
 @public(namespaces=("torch",), name="feature_alpha_dropout")
 def feature_alpha_dropout_of(input: Tensor, p: float, train: bool) -> Tensor:
     """alpha_dropout of whole channels."""
-    return _multiplied(input, float(p), train, True, True, "feature_alpha_dropout")
+    return _multiplied(input, float(p), train, True, True)
 
 
 @public()
@@ -228,7 +232,7 @@ def functional_dropout(
     p = _checked(p)
     if inplace:
         return _in_place(input, p, training, False, False)
-    return _multiplied(input, p, training, False, False, "dropout")
+    return _multiplied(input, p, training, False, False)
 
 
 @public(namespaces=("nn.functional",))
@@ -243,7 +247,7 @@ def alpha_dropout(
     p = _checked(p)
     if inplace:
         return _in_place(input, p, training, True, False)
-    return _multiplied(input, p, training, True, False, "alpha_dropout")
+    return _multiplied(input, p, training, True, False)
 
 
 @public(namespaces=("nn.functional",))
@@ -254,13 +258,13 @@ def feature_alpha_dropout(
     p = _checked(p)
     if inplace:
         return _in_place(input, p, training, True, True)
-    return _multiplied(input, p, training, True, True, "feature_alpha_dropout")
+    return _multiplied(input, p, training, True, True)
 
 
 def _of_channels(input: Tensor, p: float, training: bool, inplace: bool) -> Tensor:
     if inplace:
         return _in_place(input, p, training, False, True)
-    return _multiplied(input, p, training, False, True, "feature_dropout")
+    return _multiplied(input, p, training, False, True)
 
 
 def _of_one_sample(input: Tensor, p: float, training: bool, inplace: bool) -> Tensor:
@@ -338,7 +342,7 @@ def dropout3d(
     dims = input.dim()
     if dims not in (4, 5):
         _warn_of_dimensions("dropout3d", dims, 3)
-    if dims == 4:
+    if dims != 5:
         return _of_one_sample(input, p, training, inplace)
     return _of_channels(input, p, training, inplace)
 
