@@ -15,7 +15,7 @@ from taper.dtypes import cpp_name, finfo
 from taper.errors import DtypeError, ShapeError, UnsupportedDtype
 from taper.op import Elementwise, Opaque, op, public
 from taper.ops.arguments import either, kept, narrowed, refuse, widened
-from taper.tensor import Tensor
+from taper.tensor import Tensor, wrap
 
 
 def overwrite(name: str, kind: Any, input: Tensor, *others: Any, **attrs: Any) -> Tensor:
@@ -476,7 +476,24 @@ class RreluWithNoise(Elementwise):
         return input * noise
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, noise: Any, *, needs: Any) -> Any:
-        return grad * noise, grad * input if needs[1] else None
+        to_noise = grad * input if needs[1] else None
+        return m.call(RreluWithNoiseGrad, grad, input, noise), to_noise
+
+
+@op
+class RreluWithNoiseGrad(Opaque):
+    """grad times the slopes."""
+
+    node_name = "RreluWithNoiseBackwardBackward0"
+    saves = ("grad", "noise")
+
+    def forward(self, m: Any, grad: Any, input: Any, noise: Any) -> Any:
+        return grad * noise
+
+    def vjp(
+        self, m: Any, grad: Any, out: Any, g: Any, input: Any, noise: Any, *, needs: Any
+    ) -> Any:
+        return grad * noise, m.zeros_like(grad) if needs[1] else None, grad * g
 
 
 def _slopes(input: Tensor, lower: float, upper: float) -> Tensor:
@@ -484,14 +501,12 @@ def _slopes(input: Tensor, lower: float, upper: float) -> Tensor:
 
     PyTorch draws in reading order, only where it needs a slope, and in double precision.
     """
-    from taper import generator
-    from taper.tensor import wrap
+    from taper.generator import default_generator, fills
 
     noise = np.ones(input._array.shape, input._array.dtype)
     needs = input._array <= 0
-    drawn = np.empty(int(np.count_nonzero(needs)), np.float64)
-    generator.uniform(drawn, lower, upper)
-    noise[needs] = drawn
+    count = int(np.count_nonzero(needs))
+    noise[needs] = fills.uniform(default_generator, count, lower, upper, np.dtype(np.float64))
     return wrap(noise)
 
 

@@ -33,6 +33,9 @@ SAMPLES: dict[str, Any] = {
     "LeakyReluGrad": lambda: [([_number(3, 4), _number(3, 4, seed=1)], {"slope": 0.2})],
     "ZeroOutside": lambda: [([_number(3, 4), _number(3, 4, seed=1)], {"low": -0.53, "high": 0.71})],
     "ZeroInside": lambda: [([_number(3, 4), _number(3, 4, seed=1)], {"low": -0.53, "high": 0.71})],
+    "RreluWithNoiseGrad": lambda: [
+        ([_number(3, 4), _number(3, 4, seed=1), _number(3, 4, seed=2)], {})
+    ],
     "RreluWithNoise": lambda: [([_number(3, 4), np.abs(_number(3, 4, seed=1))], {})],
     "Softmax": lambda: [
         ([_number(3, 4)], {"axis": 1}),

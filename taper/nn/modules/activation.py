@@ -7,6 +7,7 @@ from typing import Any
 import taper
 from taper.nn import functional as F
 from taper.nn import init as initial
+from taper.nn.modules.attention import MultiheadAttention
 from taper.nn.modules.module import Module
 from taper.nn.parameter import Parameter
 from taper.tensor import Tensor
@@ -25,6 +26,7 @@ __all__ = [
     "LogSigmoid",
     "LogSoftmax",
     "Mish",
+    "MultiheadAttention",
     "PReLU",
     "RReLU",
     "ReLU",
