@@ -363,3 +363,20 @@ def local_response_norm(
     squares = (input * input).reshape(input.shape[0], 1, input.shape[1], -1)
     mean = avg_pool2d(pad(squares, (0, 0, size // 2, (size - 1) // 2)), (size, 1), 1)
     return input / (mean.reshape(input.shape) * alpha + k).pow(beta)
+
+
+# ---------------------------------------------------------------- weight norm
+
+
+@public()
+def norm_except_dim(v: Tensor, pow: int = 2, dim: int = 0) -> Tensor:
+    """The p-norm over every dimension but `dim`, kept with size 1; of everything for dim -1."""
+    if dim == -1:
+        return vector_norm(v, pow)
+    return vector_norm(v, pow, tuple(d for d in range(v.dim()) if d != dim), keepdim=True)
+
+
+@public()
+def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
+    """g * v / |v|, the norm being that of the slices along `dim`."""
+    return v * (g / norm_except_dim(v, 2, dim))
