@@ -9,8 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import taper.optim.lr_scheduler as lr_scheduler
-    import taper.optim.swa_utils as swa_utils
     from taper.optim.adadelta import Adadelta as Adadelta
     from taper.optim.adafactor import Adafactor as Adafactor
     from taper.optim.adagrad import Adagrad as Adagrad
@@ -30,6 +28,9 @@ if TYPE_CHECKING:
     from taper.optim.swap import (
         swap_in_optimizer_params_and_state as swap_in_optimizer_params_and_state,
     )
+
+    from . import lr_scheduler as lr_scheduler
+    from . import swa_utils as swa_utils
 
 _HOME = {
     "ASGD": "asgd",

@@ -107,18 +107,20 @@ class Adam(FlatOptimizer):
         beta1, beta2 = group["betas"]
         if not group["differentiable"]:
             beta1, beta2 = number(beta1), number(beta2)
-        step_size = lr / (1 - beta1**step)
+        # Both corrections are moved out of the quotient, which saves a pass over the elements.
         root = (1 - beta2**step) ** 0.5
+        step_size = lr / (1 - beta1**step) * root
+        eps = group["eps"] * root
         decay = self.option(group, "weight_decay")
         # The decoupled decay as a factor of the parameter; None where there is none.
         shrink = None
         if group["decoupled_weight_decay"]:
             shrink = 1 - lr * decay if _some(decay) else None
             decay = 0
-        return beta1, beta2, step_size, root, group["eps"], decay, shrink
+        return beta1, beta2, step_size, eps, decay, shrink
 
     def update(self, m: Any, param: Any, grad: Any, state: Any, c: Any) -> None:
-        beta1, beta2, step_size, root, eps, decay, shrink = c
+        beta1, beta2, step_size, eps, decay, shrink = c
         exp_avg, exp_avg_sq, *rest = state
         if shrink is not None:
             m.mul_(param, shrink)
@@ -132,7 +134,6 @@ class Adam(FlatOptimizer):
             (second,) = rest
             m.maximum_(second, exp_avg_sq)
         denom = m.sqrt(second)
-        m.div_(denom, root)
         m.add_(denom, eps)
         m.addcdiv_(param, exp_avg, denom, -step_size)
 

@@ -63,10 +63,13 @@ class Bucket:
 class Plan:
     """The buckets of one group, and what must still hold for them to be used again."""
 
-    __slots__ = ("buckets", "entries", "slots")
+    __slots__ = ("buckets", "entries", "held", "slots")
 
-    def __init__(self, slots: list[Any], entries: tuple[str, ...], buckets: list[Bucket]) -> None:
-        self.slots = slots  # (parameter, its array or None if idle, its state, state arrays)
+    def __init__(
+        self, slots: list[Any], held: list[Any], entries: tuple[str, ...], buckets: list[Bucket]
+    ) -> None:
+        self.slots = slots  # (parameter, its array or None if idle, its state or None)
+        self.held = held  # (state, name of an entry, its array)
         self.entries = entries
         self.buckets = buckets
 
@@ -214,25 +217,21 @@ class FlatOptimizer(Optimizer):
 
     def _still_holds(self, plan: Plan, group: dict[str, Any]) -> bool:
         params = group["params"]
-        state = self.state
         if len(params) != len(plan.slots) or self.arrays(group) != plan.entries:
             return False
-        for p, (known, array, entry, held) in zip(params, plan.slots, strict=True):
+        find = self.state.get
+        for p, (known, array, entry) in zip(params, plan.slots, strict=True):
             if p is not known:
                 return False
             if p._grad is None:
                 if array is not None:
                     return False
-                continue
-            if p._array is not array:
+            elif p._array is not array or (entry is not None and find(p) is not entry):
                 return False
-            if held:
-                if state.get(p) is not entry or entry is None:
-                    return False
-                for name, view in held:
-                    tensor = entry.get(name)
-                    if tensor is None or tensor._array is not view:
-                        return False
+        for entry, name, array in plan.held:
+            tensor = entry.get(name)
+            if tensor is None or tensor._array is not array:
+                return False
         for bucket in plan.buckets:
             if len(bucket.params) > 1:
                 for values in bucket.numbers.values():
@@ -280,7 +279,14 @@ class FlatOptimizer(Optimizer):
             self._settle(bucket, names)
             buckets.extend([bucket] * times[params[0]])
         _share_scratch(buckets)
-        return Plan([self._slot(p, names) for p in group["params"]], names, buckets)
+        slots = [self._slot(p, names) for p in group["params"]]
+        held = [
+            (entry, name, entry[name]._array)
+            for _, _, entry in slots
+            if entry is not None
+            for name in (*self.scalars, *names)
+        ]
+        return Plan(slots, held, names, buckets)
 
     def _check(self, p: Tensor, group: dict[str, Any]) -> None:
         """The errors of a parameter or gradient that the rule does not take."""
@@ -318,11 +324,8 @@ class FlatOptimizer(Optimizer):
 
     def _slot(self, p: Tensor, names: tuple[str, ...]) -> Any:
         if p._grad is None:
-            return p, None, None, ()
-        if not (names or self.scalars):
-            return p, p._array, None, ()
-        entry = self.state[p]
-        return p, p._array, entry, [(name, entry[name]._array) for name in (*self.scalars, *names)]
+            return p, None, None
+        return p, p._array, self.state[p] if self.scalars or names else None
 
     # ------------------------------------------------------------ copies and files
 

@@ -118,7 +118,7 @@ class LBFGS(Optimizer):
         return first_loss
 
     def _iterate(self, evaluate: Callable[[], Any], loss: float, group: dict[str, Any]) -> None:
-        lr, max_iter, max_eval = number(group["lr"]), group["max_iter"], group["max_eval"]
+        lr, max_iter, max_eval = _scalar(group["lr"]), group["max_iter"], group["max_eval"]
         tolerance_change = group["tolerance_change"]
         state = self.state[self._params[0]]
         state.setdefault("func_evals", 0)
@@ -217,11 +217,11 @@ class _Memory:
     def __init__(self, state: dict[str, Any], size: int) -> None:
         self.size = size
         self.d = _array(state.get("d"))
-        self.t: Any = number(state.get("t"))
+        self.t: Any = _scalar(state.get("t"))
         self.changes = [_array(x) for x in state.get("old_dirs") or ()]
         self.steps = [_array(x) for x in state.get("old_stps") or ()]
-        self.ro = [_array(x)[()] for x in state.get("ro") or ()]
-        self.diagonal: Any = number(state.get("H_diag", 1))
+        self.ro = [_scalar(x) for x in state.get("ro") or ()]
+        self.diagonal: Any = _scalar(state.get("H_diag", 1))
         self.previous_grad = _array(state.get("prev_flat_grad"))
         self.previous_loss: Any = state.get("prev_loss")
         self.al: list[Any] | None = state.get("al")
@@ -232,7 +232,8 @@ class _Memory:
     def add(self, grad: np.ndarray) -> None:
         """Learns from the last step, unless the curvature along it is not positive."""
         change = grad - self.previous_grad
-        step = self.d * self.t
+        # A length that came from a tensor lr of a wider dtype must not widen the step.
+        step = (self.d * self.t).astype(self.d.dtype, copy=False)
         curvature = change @ step
         if curvature > 1e-10:
             if len(self.changes) == self.size:
@@ -273,6 +274,11 @@ class _Memory:
 
 def _array(tensor: Any) -> Any:
     return tensor._array if isinstance(tensor, Tensor) else tensor
+
+
+def _scalar(value: Any) -> Any:
+    """What _kept made a tensor of; numbers as they are."""
+    return value._array.reshape(())[()] if isinstance(value, Tensor) else value
 
 
 def _kept(value: Any) -> Any:

@@ -88,7 +88,9 @@ class Muon(Optimizer):
         entry = self.state[p]
         if "momentum_buffer" not in entry:
             entry["momentum_buffer"] = wrap(np.zeros_like(grad._array))
-        lr, momentum = number(group["lr"]), group["momentum"]
+        lr, momentum = group["lr"], group["momentum"]
+        if isinstance(lr, Tensor):  # the coefficients are computed in its dtype
+            lr = lr._array.reshape(())[()]
         wide = np.float32 if p._array.itemsize == 2 else p._array.dtype
         param, g = p._array.astype(wide, copy=False), grad._array.astype(wide, copy=False)
         buf = _lerp(entry["momentum_buffer"]._array.astype(wide, copy=False), g, 1 - momentum)
