@@ -21,7 +21,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "loss", "margin_loss", "numbered_loss", "ctc", "embedding", "distance", "interpolate", "padding",
         "attention", "fold", "dropout",
     ),
-    "rest": ("differences", "search", "view_copies", "order_statistics", "histogram", "linalg", "fft", "spectral", "special"),
+    "rest": ("differences", "search", "view_copies", "order_statistics", "histogram", "solve", "decompose",
+        "matrix_functions", "linalg", "fft", "spectral", "special"),
 }  # fmt: skip
 _loaded: set[str] = set()
 

@@ -382,5 +382,5 @@ def _swapped(self: Tensor, other: Any) -> Any:
     return matmul(other, self) if isinstance(other, Tensor) else NotImplemented
 
 
-Tensor.__matmul__ = _operator  # type: ignore[attr-defined]
-Tensor.__rmatmul__ = _swapped  # type: ignore[operator]
+Tensor.__matmul__ = _operator  # type: ignore[operator]
+Tensor.__rmatmul__ = _swapped  # type: ignore[attr-defined]
