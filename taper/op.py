@@ -180,6 +180,10 @@ def public(
         from taper import variants
 
         own = name or function.__name__
+        if name is not None:  # so that it prints, and pickles, as what users know
+            place = namespaces[0].partition(":")[0]
+            function.__name__ = function.__qualname__ = name
+            function.__module__ = "taper" if place == "torch" else "taper." + place
         record = Public(function, own, method, inplace, out, namespaces, aliases)
         PUBLIC.append(record)
         spelled = variants.with_numpy_spelling(function)
