@@ -24,19 +24,6 @@ from taper.errors import GradError
 from taper.tensor import Tensor, wrap
 
 
-def _sum_to(grad: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Adjoint of broadcasting `shape` to the gradient's shape."""
-    extra = grad.ndim - len(shape)
-    if extra > 0:
-        grad = grad.sum(axis=tuple(range(extra)), dtype=grad.dtype)
-    axes = tuple(i for i, n in enumerate(shape) if n == 1 and grad.shape[i] != 1)
-    if axes:
-        grad = grad.sum(axis=axes, keepdims=True, dtype=grad.dtype)
-    if grad.shape != shape:
-        grad = np.broadcast_to(grad, shape)
-    return grad
-
-
 class ArrayLane:
     """Gradients as arrays: nothing is recorded."""
 
@@ -75,7 +62,7 @@ class ArrayLane:
             if type(grad) is not np.ndarray:
                 grad = np.asarray(grad)
             if grad.shape != shapes[i]:
-                grad = _sum_to(grad, shapes[i])
+                grad = reference.math.sum_to(grad, shapes[i])
             if dtypes is not None and grad.dtype != dtypes[i]:
                 if grad.dtype.kind == "c" and dtypes[i].kind != "c":
                     grad = grad.real

@@ -132,7 +132,7 @@ def jvp(
 ) -> Any:
     """(outputs, Jacobian @ v), by differentiating the vjp with respect to its cotangent."""
     with enable_grad():
-        in_tuple, args = _tuple(inputs, "inputs", "jvp")
+        _, args = _tuple(inputs, "inputs", "jvp")
         args = _fresh(args, create_graph)
         if v is None:
             if len(args) != 1 or args[0]._array.size != 1:

@@ -8,6 +8,8 @@ inf and nan without comment.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,13 +18,9 @@ try:  # A context variable set and reset costs 0.1 us; numpy's public errstate c
     from numpy._core.umath import _extobj_contextvar as _errors
     from numpy._core.umath import _make_extobj
 
-    _quiet = _make_extobj(all="ignore")
-
-    def silence() -> Any:
-        """Switches numpy's floating-point warnings off; returns what `restore` takes."""
-        return _errors.set(_quiet)
-
-    restore = _errors.reset
+    # Switches numpy's floating-point warnings off; returns what `restore` takes.
+    silence: Callable[[], Any] = partial(_errors.set, _make_extobj(all="ignore"))
+    restore: Callable[[Any], None] = _errors.reset
 except ImportError:  # another numpy: the public, slower way
 
     def silence() -> Any:
@@ -47,13 +45,20 @@ def _astype(x: Any, dtype: Any) -> np.ndarray:
 
 
 def _sum_to(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The adjoint of broadcasting `shape` to x's shape."""
+    own = x.dtype
+    wide = np.dtype(np.float32) if own.itemsize == 2 and own.kind in "fV" else own
     extra = x.ndim - len(shape)
     if extra > 0:
-        x = x.sum(axis=tuple(range(extra)))
-    axes = tuple(i for i, n in enumerate(shape) if n == 1 and x.shape[i] != 1)
-    if axes:
-        x = x.sum(axis=axes, keepdims=True)
-    return np.broadcast_to(x, shape)
+        x = np.add.reduce(x, axis=0 if extra == 1 else tuple(range(extra)), dtype=wide)
+    if x.shape != shape:
+        axes = tuple([i for i, n in enumerate(shape) if n == 1 and x.shape[i] != 1])
+        if axes:
+            x = np.add.reduce(x, axis=axes, keepdims=True, dtype=wide)
+        if x.shape != shape:
+            x = np.broadcast_to(x, shape)
+    x = np.asarray(x)
+    return x if x.dtype is own else x.astype(own)
 
 
 def _call(op: Any, *inputs: Any, **attrs: Any) -> Any:

@@ -52,6 +52,13 @@ def _check(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None) -> None:
         )
 
 
+def _fits(bias: tuple[int, ...], result: tuple[int, ...]) -> bool:
+    """Whether the bias broadcasts to the result."""
+    return len(bias) <= len(result) and all(
+        a in (1, b) for a, b in zip(bias[::-1], result[::-1], strict=False)
+    )
+
+
 class _Linear(Contraction):
     """input @ weight.T + bias. The subclasses differ in the name PyTorch gives the node."""
 
@@ -66,13 +73,14 @@ class _Linear(Contraction):
             or (bias is not None and bias.dtype != input.dtype)
         ):
             _check(input, weight, bias)
-        x, w = widened(input), widened(weight)
+        half = input.dtype.itemsize == 2
+        x, w = (widened(input), widened(weight)) if half else (input, weight)
         rows = x if x.ndim == 2 else x.reshape(-1, w.shape[1]) if x.size else x
         y = np.matmul(rows, w.T)
         if x.ndim != 2:
             y = y.reshape(*x.shape[:-1], w.shape[0])
         if bias is not None:
-            if bias.ndim > y.ndim or np.broadcast_shapes(bias.shape, y.shape) != y.shape:
+            if bias.shape != y.shape[-1:] and not _fits(bias.shape, y.shape):
                 raise ShapeError(
                     "linear",
                     f"The expanded size of the tensor ({y.shape[-1]}) must "
@@ -80,7 +88,7 @@ class _Linear(Contraction):
                     f"{list(bias.shape)}, the output {list(y.shape)}",
                 )
             y += bias
-        return y.astype(input.dtype, copy=False)
+        return y.astype(input.dtype) if half else y
 
     def vjp(
         self, m: Any, grad: Any, out: Any, input: Any, weight: Any, bias: Any, *, needs: Any
