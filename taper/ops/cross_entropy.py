@@ -273,7 +273,7 @@ class _NllLoss(Opaque):
     """Minus the input at the target class."""
 
     name = "nll_loss"
-    saves = ("input.shape", "target", "weight")
+    saves = ("input", "target", "weight")
 
     def forward(
         self, m: Any, input: Any, target: Any, weight: Any, *, ignore_index: Any, reduction: Any
@@ -285,7 +285,7 @@ class _NllLoss(Opaque):
     def vjp(
         self, m: Any, grad: Any, out: Any, input: Any, target: Any, weight: Any, **attrs: Any
     ) -> Any:
-        return m.call(NllLossGrad, grad, target, weight, shape=tuple(input), **attrs), None, None
+        return m.call(NllLossGrad, grad, input, target, weight, **attrs), None, None
 
 
 @op
@@ -304,24 +304,27 @@ class NllLoss2d(_NllLoss):
 
 @op
 class NllLossGrad(Opaque):
-    """Minus the target's share of grad at the target class, else 0: adjoint of NllLoss."""
+    """Minus the target's share of grad at the target class, else 0: adjoint of NllLoss.
+
+    The input has no say in it; it is there because PyTorch gives it a gradient of zeros, not none.
+    """
 
     name = "nll_loss"
-    saves = ("target", "weight")
+    saves = ("input", "target", "weight")
 
     def forward(
         self,
         m: Any,
         grad: Any,
+        input: Any,
         target: Any,
         weight: Any,
         *,
-        shape: Any,
         ignore_index: Any,
         reduction: Any,
     ) -> Any:
-        flat, kept = _positions(target, shape, ignore_index)
-        made = np.zeros(shape, grad.dtype)
+        flat, kept = _positions(target, input.shape, ignore_index)
+        made = np.zeros(input.shape, grad.dtype)
         made.reshape(-1)[flat] = -_shares(widened(grad), target, weight, kept, reduction)
         return made
 
@@ -331,13 +334,12 @@ class NllLossGrad(Opaque):
         grad: Any,
         out: Any,
         first: Any,
+        input: Any,
         target: Any,
         weight: Any,
-        *,
-        shape: Any,
         **attrs: Any,
     ) -> Any:
-        return m.call(NllLoss, grad, target, weight, **attrs), None, None
+        return m.call(NllLoss, grad, target, weight, **attrs), m.zeros_like(input), None, None
 
 
 # ---------------------------------------------------------------- checks

@@ -280,8 +280,9 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = _MODES[0])
         refuse(x1, FLOATING, "cdist")
     rows, columns, features = x1.shape[-2], x2.shape[-2], x1.shape[-1]
     before = _common_batch(x1, x2)
-    flat1 = x1.expand(*before, rows, features).reshape(-1, rows, features)
-    flat2 = x2.expand(*before, columns, features).reshape(-1, columns, features)
+    batch = math.prod(before)
+    flat1 = x1.expand(*before, rows, features).reshape(batch, rows, features)
+    flat2 = x2.expand(*before, columns, features).reshape(batch, columns, features)
     many = rows > _MANY_ROWS or columns > _MANY_ROWS
     product = p == 2 and (compute_mode == _MODES[1] or (compute_mode == _MODES[0] and many))
     made = apply(Cdist, flat1, flat2, p=float(p), product=product)

@@ -116,5 +116,5 @@ SAMPLES: dict[str, Callable[[], list]] = {
     "NllLoss2d": _images,
     "MultiMarginLoss": _multi_margin,
     "MultilabelMarginLoss": _multilabel_margin,
-    "NllLossGrad": _classes(_grad, shape=(3, 4)),
+    "NllLossGrad": _classes(_grad, lambda reduction: _number(3, 4)),
 }
