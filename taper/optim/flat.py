@@ -11,6 +11,7 @@ appears or stops, a replaced parameter or state tensor, a step count set by hand
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -63,13 +64,19 @@ class Bucket:
 class Plan:
     """The buckets of one group, and what must still hold for them to be used again."""
 
-    __slots__ = ("buckets", "entries", "held", "slots")
+    __slots__ = ("buckets", "entries", "held", "slots", "states")
 
     def __init__(
-        self, slots: list[Any], held: list[Any], entries: tuple[str, ...], buckets: list[Bucket]
+        self,
+        slots: list[Any],
+        states: list[Any],
+        held: list[Any],
+        entries: tuple[str, ...],
+        buckets: list[Bucket],
     ) -> None:
-        self.slots = slots  # (parameter, its array or None if idle, its state or None)
-        self.held = held  # (state, name of an entry, its array)
+        self.slots = slots  # (parameter, its array or None if idle)
+        self.states = states  # the states of all parameters of the optimizer
+        self.held = held  # (state, name of an entry, its array) of this group's parameters
         self.entries = entries
         self.buckets = buckets
 
@@ -217,20 +224,17 @@ class FlatOptimizer(Optimizer):
 
     def _still_holds(self, plan: Plan, group: dict[str, Any]) -> bool:
         params = group["params"]
-        if len(params) != len(plan.slots) or self.arrays(group) != plan.entries:
+        states = self.state.values()
+        if len(params) != len(plan.slots) or len(states) != len(plan.states):
             return False
-        find = self.state.get
-        for p, (known, array, entry) in zip(params, plan.slots, strict=True):
-            if p is not known:
-                return False
-            if p._grad is None:
-                if array is not None:
-                    return False
-            elif p._array is not array or (entry is not None and find(p) is not entry):
+        # The states are compared in their order: finding them by parameter would cost a hash each.
+        if not all(map(is_, states, plan.states)) or self.arrays(group) != plan.entries:
+            return False
+        for p, (known, array) in zip(params, plan.slots, strict=True):
+            if p is not known or (None if p._grad is None else p._array) is not array:
                 return False
         for entry, name, array in plan.held:
-            tensor = entry.get(name)
-            if tensor is None or tensor._array is not array:
+            if name not in entry or entry[name]._array is not array:
                 return False
         for bucket in plan.buckets:
             if len(bucket.params) > 1:
@@ -279,14 +283,14 @@ class FlatOptimizer(Optimizer):
             self._settle(bucket, names)
             buckets.extend([bucket] * times[params[0]])
         _share_scratch(buckets)
-        slots = [self._slot(p, names) for p in group["params"]]
-        held = [
-            (entry, name, entry[name]._array)
-            for _, _, entry in slots
-            if entry is not None
-            for name in (*self.scalars, *names)
-        ]
-        return Plan(slots, held, names, buckets)
+        slots = [(p, None if p._grad is None else p._array) for p in group["params"]]
+        held = []
+        if names or self.scalars:
+            for p, array in slots:
+                if array is not None:
+                    entry = self.state[p]
+                    held += [(entry, name, entry[name]._array) for name in (*self.scalars, *names)]
+        return Plan(slots, list(self.state.values()), held, names, buckets)
 
     def _check(self, p: Tensor, group: dict[str, Any]) -> None:
         """The errors of a parameter or gradient that the rule does not take."""
@@ -321,11 +325,6 @@ class FlatOptimizer(Optimizer):
                 view[...] = tensor._array
                 _rehome(tensor, view)
             bucket.flat.append(flat)
-
-    def _slot(self, p: Tensor, names: tuple[str, ...]) -> Any:
-        if p._grad is None:
-            return p, None, None
-        return p, p._array, self.state[p] if self.scalars or names else None
 
     # ------------------------------------------------------------ copies and files
 
