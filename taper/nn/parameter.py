@@ -198,11 +198,15 @@ class UninitializedTensorMixin:
 
 
 def _cast(name: str) -> Any:
-    def method(self: UninitializedTensorMixin, *args: Any, **kwargs: Any) -> Tensor:
-        return getattr(self._empty(), name)(*args, **kwargs)  # type: ignore[no-any-return]
+    def method(self: UninitializedTensorMixin, *args: Any, **kwargs: Any) -> Any:
+        made = getattr(self._empty(), name)(*args, **kwargs)
+        if isinstance(self, UninitializedBuffer) and isinstance(made, Tensor):
+            persistent = self.__dict__["persistent"]
+            return UninitializedBuffer(self.requires_grad, None, made.dtype, persistent)
+        return made
 
     method.__name__ = name
-    method.__doc__ = f"An empty tensor after {name}()."
+    method.__doc__ = f"What has no shape yet, after {name}(): a parameter's data, or a buffer."
     return method
 
 

@@ -508,16 +508,33 @@ def _fractional(
         from taper.ops.sampling import rand
 
         samples = rand(*wanted, dtype=input.dtype)
-    elif tuple(samples.shape) != wanted or samples.dtype is not input.dtype:
-        raise ShapeError(
-            name,
-            f"Expect _random_samples of shape {list(wanted)} and dtype "
-            f"{input.dtype!r}, got {list(samples.shape)}, {samples.dtype!r}",
-        )
+    else:
+        samples = _checked_samples(name, samples, input, wanted)
     index = apply(FractionalIndex, input, samples, kernel=kernel, out=out)
     chosen = FractionalMaxPool3d if rank == 3 else FractionalMaxPool2d
     values = apply(chosen, input, index, rank=rank)
     return (values, index) if return_indices else values
+
+
+def _checked_samples(
+    name: str, samples: Tensor, input: Tensor, wanted: tuple[int, int, int]
+) -> Tensor:
+    """The samples that are needed. Raises: RuntimeError for too few, or of another dtype."""
+    batch, channels, rank = wanted
+    wrong = ""
+    if samples.dtype is not input.dtype:
+        wrong = "Expect _random_samples to have the same dtype as input"
+    elif samples.dim() != 3:
+        wrong = f"Expect _random_samples to have 3 dimensions, got {samples.dim()}"
+    elif samples.shape[0] < batch:
+        wrong = "Expect _random_samples.size(0) no less then input batch size."
+    elif samples.shape[1] != channels:
+        wrong = "Expect _random_samples.size(1) equals to input channel size."
+    elif samples.shape[2] != rank:
+        wrong = f"Expect _random_samples.size(2) equals to {rank}; got {samples.shape[2]}."
+    if wrong:
+        raise ShapeError(name, wrong)
+    return samples[:batch]
 
 
 @public(namespaces=("nn.functional",))
