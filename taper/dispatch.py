@@ -354,7 +354,7 @@ def write_out(name: str, function: Callable[..., Any], args: Any, kwargs: Any, o
     """Runs a function and stores its result in `out`, resizing it if it has another shape."""
     result = function(*args, **kwargs)
     if isinstance(out, Tensor):
-        _store_out(name, out, result, args)
+        _store_out(name, out, result, (*args, *kwargs.values()))
         return out
     results = tuple(result)
     if len(out) != len(results):
@@ -362,8 +362,34 @@ def write_out(name: str, function: Callable[..., Any], args: Any, kwargs: Any, o
             f"{name}(): expected a tuple of {len(results)} tensors for out, got {len(out)}"
         )
     for each, value in zip(out, results, strict=True):
-        _store_out(name, each, value, args)
+        _store_out(name, each, value, (*args, *kwargs.values()))
     return type(result)(out) if type(result) is not tuple else tuple(out)
+
+
+# Functions that read inputs after they have begun to write: the output may not be an input.
+_READ_LATE = frozenset(("gather", "index_select", "kthvalue", "masked_select", "take"))
+
+
+def _check_overlap(name: str, out: Tensor, args: Any) -> None:
+    """Raises: RuntimeError if `out` shares memory with an input other than being that input."""
+    array = out._array
+    for given in args:
+        if not isinstance(given, Tensor) or not given._array.size:
+            continue
+        other = given._array
+        if not (array.flags.forc and other.flags.forc and np.may_share_memory(array, other)):
+            continue
+        same = (
+            array.ctypes.data == other.ctypes.data
+            and array.shape == other.shape
+            and array.strides == other.strides
+        )
+        if not same or name in _READ_LATE:
+            raise RuntimeError(
+                "unsupported operation: some elements of the input tensor and the written-to "
+                "tensor refer to a single memory location. Please clone() the tensor before "
+                "performing the operation."
+            )
 
 
 def _store_out(name: str, out: Tensor, result: Tensor, args: Any) -> None:
@@ -380,6 +406,8 @@ def _store_out(name: str, out: Tensor, result: Tensor, args: Any) -> None:
             f"result type {dtypes.cpp_name(given)} can't be cast to the desired output "
             f"type {dtypes.cpp_name(held)}"
         )
+    check_writable(out, name, False)
+    _check_overlap(name, out, args)
     if out._array.shape != result._array.shape:
         if out._array.size:
             import warnings
@@ -395,6 +423,5 @@ def _store_out(name: str, out: Tensor, result: Tensor, args: Any) -> None:
                 stacklevel=4,
             )
         out.resize_(result._array.shape)
-    check_writable(out, name, False)
     store(out._array, result._array)
     touch(out)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from inspect import Parameter, Signature, signature
 from typing import Any
 
+from taper.dtypes import cpp_name
+
 _SPELLINGS = {"axis": "dim", "keepdims": "keepdim", "x": "input", "x1": "input", "x2": "other"}
 
 
@@ -55,13 +57,35 @@ def with_out(function: Callable[..., Any], name: str) -> Callable[..., Any]:
         if kwargs:
             kwargs = _respelled(kwargs, names)
         if out is None:
-            return function(*args, **kwargs)
+            try:
+                return function(*args, **kwargs)
+            except AttributeError as error:
+                raise _unless_no_tensor(name, names, args, error) from None
         from taper.dispatch import write_out
 
+        if "layout" in names:  # it makes a tensor: of the dtype of `out`
+            asked = kwargs.setdefault("dtype", out.dtype)
+            if asked is not None and asked is not out.dtype:
+                raise RuntimeError(
+                    f"dtype {cpp_name(asked)} does not match dtype of out parameter "
+                    f"({cpp_name(out.dtype)})"
+                )
         return write_out(name, function, args, kwargs, out)
 
     called.__signature__ = _with_out_parameter(signature(function))  # type: ignore[attr-defined]
     return _dressed(called, function, name)
+
+
+def _unless_no_tensor(
+    name: str, names: tuple[str, ...], args: tuple[Any, ...], error: AttributeError
+) -> Exception:
+    """The error itself, or PyTorch's where it came of a first argument that is no tensor."""
+    if args and names and error.obj is args[0] and error.name in ("_array", "requires_grad"):
+        return TypeError(
+            f"{name}(): argument '{names[0]}' (position 1) must be Tensor, not "
+            f"{type(args[0]).__name__}"
+        )
+    return error
 
 
 def _with_out_parameter(plain: Signature) -> Signature:

@@ -35,6 +35,15 @@ def require_tensors(name: str, input: Any, other: Any) -> None:
         require_tensor(name, "other", 2, other)
 
 
+def invalid_combination(name: str, *values: Any, expected: str) -> TypeError:
+    """The error for arguments that fit none of a function's forms."""
+    got = ", ".join("Tensor" if isinstance(x, Tensor) else type(x).__name__ for x in values)
+    return TypeError(
+        f"{name}() received an invalid combination of arguments - got ({got}), but expected one "
+        f"of: {expected}"
+    )
+
+
 def is_complex(x: Any) -> bool:
     """Whether an array or tensor is complex."""
     return getattr(x, "_array", x).dtype.kind == "c"

@@ -10,6 +10,7 @@ import numpy as np
 from taper import dtypes
 from taper.dispatch import apply, assign
 from taper.op import Elementwise, op, public
+from taper.ops.arguments import invalid_combination
 from taper.tensor import Tensor
 
 
@@ -151,6 +152,9 @@ class PowScalar(Elementwise):
         return grad * conj_of(m, slope)
 
 
+_TENSOR_AND_ANY = "(Tensor input, Tensor other), (Tensor input, Number other)"
+
+
 def _check_bool_arithmetic(input: Any, other: Any, op: str) -> None:
     pair = [
         isinstance(x, bool) or (isinstance(x, Tensor) and x._array.dtype.kind == "b")
@@ -214,6 +218,8 @@ def sub(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
 @public(inplace=False)
 def rsub(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
     """other - alpha * input."""
+    if not isinstance(input, Tensor):
+        raise invalid_combination("rsub", input, other, expected=_TENSOR_AND_ANY)
     _check_bool_arithmetic(input, other, "sub")
     return apply(Sub, other, _scaled(input, alpha, other))
 
@@ -329,12 +335,16 @@ class Fmod(Elementwise):
 @public(method=True, inplace=True, out=True)
 def remainder(input: Any, other: Any) -> Tensor:
     """The rest of the division, with the sign of `other` (Python's %)."""
+    if not isinstance(input, Tensor) and not isinstance(other, Tensor):
+        raise invalid_combination("remainder", input, other, expected=_TENSOR_AND_ANY)
     return apply(Remainder, input, other)
 
 
 @public(method=True, inplace=True, out=True)
 def fmod(input: Tensor, other: Any) -> Tensor:
     """The rest of the division, with the sign of `input` (C's fmod)."""
+    if not isinstance(input, Tensor):
+        raise invalid_combination("fmod", input, other, expected=_TENSOR_AND_ANY)
     return apply(Fmod, input, other)
 
 
@@ -358,6 +368,14 @@ def pow(input: Any, exponent: Any) -> Tensor:
     """
     if isinstance(exponent, Tensor):
         return apply(Pow, input, exponent)
+    if not isinstance(input, Tensor):
+        raise invalid_combination(
+            "pow",
+            input,
+            exponent,
+            expected="(Tensor input, Tensor exponent), (Number self, Tensor exponent), "
+            "(Tensor input, Number exponent)",
+        )
     kind = input._array.dtype.kind
     if kind in "iu" and isinstance(exponent, int) and exponent < 0:
         raise RuntimeError("Integers to negative integer powers are not allowed.")
@@ -380,6 +398,14 @@ def _number(x: Any) -> Any:
     return x.item() if isinstance(x, np.generic) else x
 
 
+def _check_self(self: Any) -> None:
+    # Tensor.__radd__(2, tensor) would work here; PyTorch's methods refuse to.
+    if not isinstance(self, Tensor):
+        raise TypeError(
+            f"descriptor of 'Tensor' objects doesn't apply to a '{type(self).__name__}'"
+        )
+
+
 def _operator(function: Callable[..., Any], swapped: bool = False) -> Callable[..., Any]:
     """A binary operator method that leaves foreign operands to their own class."""
 
@@ -389,6 +415,7 @@ def _operator(function: Callable[..., Any], swapped: bool = False) -> Callable[.
         return NotImplemented
 
     def backward(self: Tensor, other: Any) -> Any:
+        _check_self(self)
         if isinstance(other, _OPERANDS):
             return function(_number(other), self)
         return NotImplemented
@@ -445,9 +472,9 @@ def bind_operators() -> None:
     """Gives Tensor its arithmetic operators."""
     plain = {
         "add": _fast(Add),
-        "radd": _fast(Add),
+        "radd": _operator(add, swapped=True),
         "mul": _fast(Mul),
-        "rmul": _fast(Mul),
+        "rmul": _operator(mul, swapped=True),
         "sub": _operator(sub),
         "rsub": _operator(sub, swapped=True),
         "truediv": _fast(Div),

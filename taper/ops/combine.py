@@ -204,6 +204,7 @@ def logaddexp2(input: Tensor, other: Tensor) -> Tensor:
 @public(method=True, inplace=True, out=True)
 def ldexp(input: Tensor, other: Tensor) -> Tensor:
     """input * 2 ** other. Dtype: integers become the default float."""
+    require_tensors("ldexp", input, other)
     return apply(Ldexp, input, other)
 
 

@@ -11,7 +11,7 @@ from taper import dtypes
 from taper.dispatch import apply
 from taper.errors import UnsupportedDtype
 from taper.op import Elementwise, op, public
-from taper.ops.arguments import refuse
+from taper.ops.arguments import invalid_combination, refuse
 from taper.tensor import Tensor, wrap
 
 
@@ -89,11 +89,12 @@ def _check(name: str, input: Any, other: Any) -> None:
 
 
 def _not_a_tensor(name: str, input: Any, other: Any) -> None:
-    got = ", ".join("Tensor" if isinstance(x, Tensor) else type(x).__name__ for x in (input, other))
-    raise TypeError(
-        f"{name}() received an invalid combination of arguments - got ({got}), but "
-        "expected one of: (Tensor input, Tensor other, *, Tensor out = None), "
-        "(Tensor input, Number other, *, Tensor out = None)"
+    raise invalid_combination(
+        name,
+        input,
+        other,
+        expected="(Tensor input, Tensor other, *, Tensor out = None), "
+        "(Tensor input, Number other, *, Tensor out = None)",
     )
 
 

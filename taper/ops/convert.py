@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from taper import dtypes
+from taper.autograd.grad_mode import mode
+from taper.autograd.node import next_number
 from taper.devices import (
     channels_last,
     channels_last_3d,
@@ -15,7 +17,7 @@ from taper.devices import (
     preserve_format,
     require_cpu,
 )
-from taper.dispatch import apply, assign
+from taper.dispatch import apply, as_array, assign
 from taper.errors import MissingFeature
 from taper.op import METHODS, Opaque, op, public
 from taper.storage import storage_of
@@ -301,25 +303,47 @@ def copy_(input: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     return assign(input, src, "copy_")
 
 
-@public(method=True, inplace=False, out=True)
+@op
+class Fill(Opaque):
+    """The value in the shape of input."""
+
+    node_name = "FillBackward0"
+    saves = ("input.shape",)
+
+    def forward(self, m: Any, input: Any, value: Any) -> Any:
+        made = np.empty_like(input)
+        made[...] = value
+        return made
+
+    def vjp(self, m: Any, grad: Any, out: Any, input: Any, value: Any, *, needs: Any) -> Any:
+        return m.zeros(input, grad.dtype), m.sum(grad) if needs[1] else None
+
+
+@public()
 def fill(input: Tensor, value: Any) -> Tensor:
-    """A copy of the tensor's shape and dtype with every element `value`."""
-    return fill_(input.clone(), value)
+    """A tensor of the input's shape and dtype with every element `value`."""
+    return apply(Fill, input, _filling(input, value))
+
+
+def _filling(input: Tensor, value: Any) -> Tensor:
+    """A number or 0-d tensor as a 0-d tensor of the input's dtype."""
+    if not isinstance(value, Tensor):
+        return wrap(as_array(value, input._array.dtype))
+    if value._array.ndim:
+        raise RuntimeError(
+            "fill_ only supports 0-dimension value tensor but got tensor with "
+            f"{value._array.ndim} dimensions."
+        )
+    return cast(value, input.dtype)
 
 
 def fill_(input: Tensor, value: Any) -> Tensor:
     """Sets every element to `value`, a number or a 0-d tensor."""
-    from taper.dispatch import as_array
-
-    if isinstance(value, Tensor):
-        if value._array.ndim:
-            raise RuntimeError(
-                "fill_ only supports 0-dimension value tensor but got tensor with "
-                f"{value._array.ndim} dimensions."
-            )
-        source = cast(value, input.dtype)
-    else:
-        source = wrap(as_array(value, input._array.dtype))
+    source = _filling(input, value)
+    if mode.grad and (input.requires_grad or source.requires_grad):
+        since = next_number()
+        source = apply(Fill, input, source)
+        return assign(input, source, "fill_", since)
     return assign(input, source, "fill_")
 
 

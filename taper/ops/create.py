@@ -12,6 +12,7 @@ from taper.devices import preserve_format, require_cpu, require_strided
 from taper.dispatch import as_array
 from taper.errors import ShapeError
 from taper.op import public
+from taper.ops.arguments import invalid_combination
 from taper.shapes import checked_sizes, sizes_of
 from taper.storage import Storage
 from taper.tensor import Tensor, wrap
@@ -560,11 +561,17 @@ def arange(
     if dtype is None:
         integral = all(isinstance(v, (int, np.integer)) for v in (start, end, step))
         dtype = dtypes.int64 if integral else dtypes.get_default_dtype()
+    if dtype is dtypes.int64:
+        start, end, step = int(start), int(end), int(step)
+        if step == 0:
+            raise ValueError("step must be nonzero")
     if all(isinstance(v, (int, np.integer)) for v in (start, end, step)):
         count = max(0, -((start - end) // step))
         values = start + step * np.arange(count, dtype=np.int64)
     else:
         count = max(0, int(np.ceil((end - start) / step)))
+        if dtype.category <= dtypes.INTEGER:
+            start, step = int(start), int(step)
         values = start + step * np.arange(count, dtype=np.float64)
     return finish(values.astype(dtype.numpy), requires_grad, device, layout)
 
@@ -609,13 +616,28 @@ def linspace(
 
     Raises: RuntimeError for a negative number of steps.
     """
-    if steps < 0:
-        raise RuntimeError("number of steps must be non-negative")
-    start, end = _bounds(start, end)
+    start, end = _ends("linspace", start, end, steps)
     if dtype is None and (isinstance(start, complex) or isinstance(end, complex)):
         dtype = dtypes.default_complex()
     chosen = _chosen(dtype)
     return finish(_spaced(start, end, steps, chosen), requires_grad, device, layout)
+
+
+def _ends(name: str, start: Any, end: Any, steps: Any) -> tuple[Any, Any]:
+    """Both ends as numbers. Raises: for tensors with dimensions, for steps that are no number."""
+    if not hasattr(steps, "__index__"):
+        raise invalid_combination(
+            name, start, end, steps, expected="(Number start, Number end, int steps, ...)"
+        )
+    if steps < 0:
+        raise RuntimeError("number of steps must be non-negative")
+    ranks = [x._array.ndim if isinstance(x, Tensor) else 0 for x in (start, end)]
+    if any(ranks):
+        raise RuntimeError(
+            f"{name} only supports 0-dimensional start and end tensors, but got start with "
+            f"{ranks[0]} dimension(s) and end with {ranks[1]} dimension(s)."
+        )
+    return _bounds(start, end)  # type: ignore[return-value]
 
 
 def _spaced(start: Any, end: Any, steps: int, chosen: np.dtype) -> np.ndarray:
@@ -647,9 +669,7 @@ def logspace(
     requires_grad: bool = False,
 ) -> Tensor:
     """base ** start to base ** end in `steps` even steps of the exponent."""
-    if steps < 0:
-        raise RuntimeError("number of steps must be non-negative")
-    start, end = _bounds(start, end)
+    start, end = _ends("logspace", start, end, steps)
     chosen = _chosen(dtype)
     work = np.dtype(
         np.complex128 if isinstance(start, complex) or isinstance(end, complex) else np.float64
@@ -722,13 +742,14 @@ def empty_permuted(
             f"physical_layout; i.e. len(size) = {len(shape)} is not equal to "
             f"len(physical_layout) = {len(order)}",
         )
-    if sorted(order) != list(np.arange(len(shape))):
-        if any(not 0 <= d < len(shape) for d in order):
-            bad = next(d for d in order if not 0 <= d < len(shape))
-            raise IndexError(
-                f"Dimension out of range (expected to be between 0 and "
-                f"{len(shape) - 1}, but got {bad})"
+    for place, d in enumerate(order):
+        if not 0 <= d < len(shape):
+            raise ShapeError(
+                f"Dimension out of range (expected to be between 0 and {len(shape) - 1}, but got "
+                f"{d} at index {place}).  NB: negative dims not currently supported; file an issue "
+                "if you want it."
             )
+    if len(set(order)) != len(order):
         raise RuntimeError("Duplicate dim not allowed")
     memory = np.empty([shape[d] for d in order], _chosen(dtype))
     array = memory.transpose(np.argsort(order)) if order else memory

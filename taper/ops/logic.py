@@ -10,7 +10,7 @@ import numpy as np
 from taper.dispatch import apply, assign
 from taper.errors import UnsupportedDtype
 from taper.op import Elementwise, op, public
-from taper.ops.arguments import refuse, require_tensors
+from taper.ops.arguments import invalid_combination, refuse, require_tensors
 from taper.tensor import Tensor
 
 # ---------------------------------------------------------------- truth values
@@ -158,6 +158,13 @@ class RightShift(Elementwise):
 
 def _check_bits(kernel: str, *operands: Any, shift: bool = False) -> None:
     """Raises: NotImplementedError for anything but integers and bools (or, to shift, integers)."""
+    if not any(isinstance(x, Tensor) for x in operands):
+        raise invalid_combination(
+            kernel.partition("_cpu")[0],
+            *operands,
+            expected="(Tensor input, Tensor other), (Number self, Tensor other), "
+            "(Tensor input, Number other)",
+        )
     for x in operands:
         if isinstance(x, Tensor):
             refuse(x, "fcV", kernel)
@@ -226,6 +233,10 @@ def _operator(function: Callable[..., Any], swapped: bool = False) -> Callable[.
         return NotImplemented
 
     def backward(self: Tensor, other: Any) -> Any:
+        if not isinstance(self, Tensor):
+            raise TypeError(
+                f"descriptor of 'Tensor' objects doesn't apply to a '{type(self).__name__}' object"
+            )
         if isinstance(other, (Tensor, int, np.generic, float)):
             return function(_number(other), self)
         return NotImplemented

@@ -8,7 +8,7 @@ import numpy as np
 
 from taper import dtypes
 from taper.dispatch import apply
-from taper.errors import ShapeError
+from taper.errors import DimError, ShapeError
 from taper.op import Opaque, op, public
 from taper.ops.view import EmbedDiagonal
 from taper.shapes import canonical_dim, canonical_dims, sizes_of
@@ -164,7 +164,7 @@ def roll(input: Tensor, shifts: Any, dims: Any = ()) -> Tensor:
         )
     axis = tuple(canonical_dim(d, input._array.ndim) for d in along)
     if not input._array.ndim:
-        return input.clone()
+        raise DimError("Dimension specified as 0 but tensor has no dimensions")
     return apply(Roll, input, shifts=steps, axis=axis)
 
 

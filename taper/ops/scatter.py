@@ -559,6 +559,11 @@ def _check_slices(name: str, input: Tensor, axis: int, index: Tensor, source: Te
             or any(n != k for d, (n, k) in enumerate(zip(shape, given, strict=True)) if d != axis)
         )
     ):
+        if name == "index_add":
+            raise ShapeError(
+                "source tensor shape must match self tensor shape, excluding the specified "
+                f"dimension. Got self.shape = {list(shape)} source.shape = {list(given)}"
+            )
         raise ShapeError(
             f"{name}(): Source/destination tensor must have same slice shapes. Destination slice "
             f"shape: {[n for d, n in enumerate(shape) if d != axis]} at dimension {axis} and "
@@ -622,7 +627,9 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
         raise DimError(
             f"index {int(places.max())} is out of bounds for dimension {axis} with size {extent}"
         )
-    return apply(IndexCopy, input, _value(value, input.dtype), index, axis=axis)
+    # A place that is named twice is filled once, and the value's gradient counts it once.
+    once = wrap(np.unique(places % extent)) if places.size > 1 else index
+    return apply(IndexCopy, input, _value(value, input.dtype), once, axis=axis)
 
 
 @public(method=True, inplace=True, out=True)

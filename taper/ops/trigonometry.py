@@ -6,6 +6,7 @@ from typing import Any
 
 from taper.dispatch import apply
 from taper.op import Elementwise, op, public
+from taper.ops.arguments import require_tensors
 from taper.ops.arithmetic import conj_of
 from taper.tensor import Tensor
 
@@ -283,4 +284,5 @@ def atanh(input: Tensor) -> Tensor:
 @public(method=True, inplace=True, out=True, aliases=("arctan2",))
 def atan2(input: Tensor, other: Tensor) -> Tensor:
     """Angle of the point with x = other and y = input, in (-pi, pi]."""
+    require_tensors("atan2", input, other)
     return apply(Atan2, input, other)

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from taper import dtypes
-from taper.dispatch import apply
+from taper.dispatch import apply, write_out
 from taper.errors import DimError, ShapeError
 from taper.op import View, op, public
+from taper.ops.arguments import invalid_combination, require_tensor
 from taper.shapes import canonical_dim, canonical_dims, infer_size, sizes_of
 from taper.size import Size
 from taper.storage import memory_of, storage_of
@@ -788,6 +789,8 @@ def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
         raise ShapeError("narrow() cannot be applied to a 0-dim tensor.")
     axis = canonical_dim(dim, array.ndim)
     extent = array.shape[axis]
+    if isinstance(start, Tensor) and (start._array.ndim or start._array.dtype.kind not in "iu"):
+        raise RuntimeError("start must be an 0-dim integral Tensor.")
     begin = int(start)
     if length < 0:
         raise ShapeError("narrow(): length must be non-negative.")
@@ -919,15 +922,25 @@ def tensor_split(
 
 
 def _dim_split(name: str, axis_of: Any, minimum: int) -> Any:
-    def function(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
+    def function(
+        input: Tensor, indices_or_sections: Any = None, *, indices: Any = None, sections: Any = None
+    ) -> tuple[Tensor, ...]:
         ndim = input._array.ndim
         if ndim < minimum:
             raise ShapeError(
-                f"torch.{name} requires a tensor with at least {minimum} dimension"
-                f"{'s' if minimum > 1 else ''}, but got a tensor with {ndim} "
-                "dimensions!"
+                f"torch.{name} requires a tensor with at least {minimum} dimension, but got a "
+                f"tensor with {ndim} dimensions!"
             )
         axis = axis_of(ndim)
+        if indices is not None or sections is not None:
+            indices_or_sections = sections if indices is None else indices
+        if isinstance(indices_or_sections, str) or indices_or_sections is None:
+            raise invalid_combination(
+                name,
+                input,
+                indices_or_sections,
+                expected="(Tensor input, int sections), (Tensor input, tuple of ints indices)",
+            )
         if isinstance(indices_or_sections, int):
             if indices_or_sections == 0 or input._array.shape[axis] % indices_or_sections:
                 raise ShapeError(
@@ -1059,20 +1072,31 @@ def imag(input: Tensor) -> Tensor:
     return apply(ImagPart, input)
 
 
-@public(out=True)
-def complex(real: Tensor, imag: Tensor) -> Tensor:
+@public()
+def complex(real: Tensor, imag: Tensor, *, out: Tensor | None = None) -> Tensor:
     """real + 1j * imag from two float tensors of one dtype."""
-    if real._array.dtype != imag._array.dtype:
+    require_tensor("complex", "real", 1, real)
+    require_tensor("complex", "imag", 2, imag)
+    names = [dtypes.cpp_name(x.dtype) for x in (real, imag)]
+    if any(x._array.dtype.kind != "f" for x in (real, imag)):
         raise RuntimeError(
-            f"Expected object of scalar type {real.dtype.name} but got scalar type "
-            f"{imag.dtype.name} for second argument"
+            f"Expected both inputs to be Half, Float or Double tensors but got {names[0]} and "
+            f"{names[1]}"
         )
-    if real._array.dtype.kind != "f":
+    if names[0] != names[1]:
         raise RuntimeError(
-            "Expected both inputs to be Half, Float or Double tensors but got "
-            f"{real.dtype.name} and {imag.dtype.name}"
+            f"Expected object of scalar type {names[0]} but got scalar type {names[1]} for second "
+            "argument"
         )
-    return apply(JoinComplex, real, imag)
+    made = apply(JoinComplex, real, imag)
+    if out is None:
+        return made
+    if out.dtype is not made.dtype:
+        raise RuntimeError(
+            f"Expected object of scalar type {dtypes.cpp_name(made.dtype)} but got scalar type "
+            f"{dtypes.cpp_name(out.dtype)} for argument 'out'"
+        )
+    return write_out("complex", lambda *_: made, (real, imag), {}, out)
 
 
 # ---------------------------------------------------------------- in place, on the metadata

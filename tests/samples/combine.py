@@ -25,5 +25,6 @@ SAMPLES = {
         ([number(3, 4)], {"to": dtypes.float64, "source": dtypes.float64}),
         ([number(3, 4)], {"to": dtypes.complex128, "source": dtypes.float64}),
     ],
+    "Fill": lambda: [([number(3, 4), number(seed=1)], {})],
     "Frexp": lambda: [([number(3, 4)], {})],
 }
