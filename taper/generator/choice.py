@@ -6,6 +6,7 @@ import numpy as np
 
 from taper.generator import fills
 from taper.generator.engine import Generator
+from taper.generator.fused import quiet
 from taper.generator.selection import largest
 
 # From this many elements on, words of 32 bits would no longer be fair enough; 64 are drawn.
@@ -44,6 +45,7 @@ def _wide_permutation(generator: Generator, n: int) -> list[int]:
     return order
 
 
+@quiet
 def multinomial(
     generator: Generator, weights: np.ndarray, count: int, replacement: bool
 ) -> np.ndarray:

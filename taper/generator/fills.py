@@ -14,6 +14,7 @@ import numpy as np
 
 from taper.generator import fused
 from taper.generator.engine import Generator
+from taper.generator.fused import quiet
 
 Array = np.ndarray
 _single, _double, _word = np.float32, np.float64, np.uint64
@@ -45,6 +46,7 @@ def unit_double(generator: Generator, count: int) -> Array:
 # ---------------------------------------------------------------- uniform
 
 
+@quiet
 def uniform(generator: Generator, count: int, low: float, high: float, dtype: np.dtype) -> Array:
     """Numbers in [low, high)."""
     if dtype.kind == "c":
@@ -112,6 +114,7 @@ def _normals_double(units: Array, mean: float, std: float) -> Array:
     return out
 
 
+@quiet
 def normal(
     generator: Generator,
     count: int,
@@ -144,6 +147,7 @@ def normal(
     return cast(values, dtype)
 
 
+@quiet
 def log_normal(generator: Generator, count: int, mean: float, std: float, dtype: np.dtype) -> Array:
     """exp of normal numbers that are drawn one by one, whatever their count."""
     drawn = fused.multiply_add_double(serial_normals(generator, count), std, mean)
@@ -160,6 +164,7 @@ def _exp(x: float) -> float:
 # ---------------------------------------------------------------- other continuous ones
 
 
+@quiet
 def exponential(generator: Generator, count: int, rate: float, dtype: np.dtype) -> Array:
     """Waiting times at `rate` per unit."""
     log1p, scale = math.log1p, -1.0 / rate
@@ -167,12 +172,14 @@ def exponential(generator: Generator, count: int, rate: float, dtype: np.dtype) 
     return cast(np.array([scale * log1p(-u) for u in units], _double), dtype)
 
 
+@quiet
 def geometric(generator: Generator, count: int, p: float, dtype: np.dtype) -> Array:
     """Trials up to the first success."""
     logs = fused.logarithm(unit_double(generator, count))
     return cast(np.ceil(logs / math.log1p(-p)), dtype)
 
 
+@quiet
 def cauchy(generator: Generator, count: int, median: float, sigma: float, dtype: np.dtype) -> Array:
     """The tangent of a uniform angle, scaled and shifted."""
     tangents = fused.mapped(math.tan, math.pi * (unit_double(generator, count) - 0.5))

@@ -13,14 +13,33 @@ Source: S. Boldo and G. Melquiond, Emulation of FMA and correctly rounded sums, 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from taper.backends.reference import restore, silence
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 Array = np.ndarray
 _single, _double, _bits = np.float32, np.float64, np.int64
+
+
+def quiet(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """The function without numpy's warnings: PyTorch gives inf and nan without comment."""
+
+    @functools.wraps(function)
+    def silenced(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        token = silence()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            restore(token)
+
+    return silenced
 
 
 def _two_sum(a: Array, b: Any) -> tuple[Array, Array]:

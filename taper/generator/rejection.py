@@ -16,6 +16,7 @@ import numpy as np
 
 from taper.generator import fills
 from taper.generator.engine import Generator
+from taper.generator.fused import quiet
 
 Round = Callable[[float], float]
 
@@ -56,6 +57,7 @@ def _rounding(dtype: np.dtype) -> Round:
 # ---------------------------------------------------------------- Poisson
 
 
+@quiet
 def poisson(generator: Generator, rates: np.ndarray) -> np.ndarray:
     """A count for each of a flat array of rates.
 
@@ -107,6 +109,7 @@ def _poisson_by_rejection(generator: Generator, rate: float) -> int:
 # ---------------------------------------------------------------- binomial
 
 
+@quiet
 def binomial(generator: Generator, counts: np.ndarray, chances: np.ndarray) -> np.ndarray:
     """Successes among each of `counts` trials; two flat arrays of one dtype, float32 or float64.
 
@@ -211,6 +214,7 @@ _THIRD = float(np.float32(1) / np.float32(3))
 _SQUEEZE = float(np.float32(0.0331))
 
 
+@quiet
 def standard_gamma(generator: Generator, shapes: np.ndarray) -> np.ndarray:
     """A gamma number of scale 1 for each of a flat array of shape parameters.
 
@@ -246,6 +250,7 @@ def _one_gamma(generator: Generator, shape: float, narrow: Round) -> float:
             return scale * d * v
 
 
+@quiet
 def dirichlet(generator: Generator, concentration: np.ndarray) -> np.ndarray:
     """Points of the simplex: gamma numbers in float64, divided by their sum over the last axis."""
     dtype = concentration.dtype

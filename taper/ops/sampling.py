@@ -231,6 +231,11 @@ def randperm(
     return finish(fills.cast(values, chosen), requires_grad, device, layout)
 
 
+_MOST = {
+    dtypes.float16: ((1 << 11) + 1, "2049"),
+    dtypes.float32: ((1 << 24) + 1, "2^24+1"),
+    dtypes.float64: ((1 << 53) + 1, "2^53+1"),
+}
 _C_NAMES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int"}
 
 
@@ -238,11 +243,11 @@ def _check_permutation(n: int, dtype: np.dtype) -> None:
     kind = dtypes.of(dtype)
     if dtype.kind in "bc" or kind in (dtypes.uint16, dtypes.uint32, dtypes.uint64):
         raise UnsupportedDtype(f"\"randperm\" not implemented for '{dtypes.cpp_name(kind)}'")
-    if dtype.kind == "f":
-        most = (1 << fills.mantissa_digits(dtype)) + 1
-        if n > most:
-            raise RuntimeError(f"n cannot be greater than {most} for {dtypes.cpp_name(kind)} type.")
-    if dtype.kind in "iu" and n > np.iinfo(dtype).max:
+    if kind in _MOST and n > _MOST[kind][0]:
+        raise RuntimeError(
+            f"n cannot be greater than {_MOST[kind][1]} for {dtypes.cpp_name(kind)} type."
+        )
+    if dtype.kind in "iu" and n - 1 > np.iinfo(dtype).max:
         raise RuntimeError(
             f"value cannot be converted to type {_C_NAMES.get(kind.name, kind.name)} without "
             "overflow"
