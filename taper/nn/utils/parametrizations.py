@@ -38,7 +38,7 @@ def _make_orthogonal(matrix: Tensor) -> Tensor:
     packed, tau = taper.geqrf(matrix)
     orthogonal_factor = taper.linalg.householder_product(packed, tau)
     signs = packed.diagonal(dim1=-2, dim2=-1).sgn().unsqueeze(-2)
-    return orthogonal_factor * signs  # type: ignore[no-any-return]
+    return orthogonal_factor * signs
 
 
 class _Orthogonal(Module):
@@ -48,7 +48,7 @@ class _Orthogonal(Module):
     can be assigned: it becomes the base.
     """
 
-    base: Tensor
+    base: Any  # None until it is known
 
     def __init__(
         self, weight: Tensor, orthogonal_map: _OrthMaps, *, use_trivialization: bool = True
@@ -87,7 +87,7 @@ class _Orthogonal(Module):
         else:
             identity = taper.eye(rows, dtype=skew.dtype)
             made = taper.linalg.solve(identity - skew / 2, identity + skew / 2)
-        return made[..., :columns] if rows != columns else made  # type: ignore[no-any-return]
+        return made[..., :columns] if rows != columns else made
 
     def _reflected(self, X: Tensor) -> Tensor:
         """A product of Householder reflections, whose vectors are the columns below the diagonal;
@@ -96,7 +96,7 @@ class _Orthogonal(Module):
         vectors = X.tril(diagonal=-1)
         tau = 2.0 / (1.0 + (vectors * vectors).sum(dim=-2))
         made = taper.linalg.householder_product(vectors, tau)
-        return made * X.diagonal(dim1=-2, dim2=-1).int().unsqueeze(-2)  # type: ignore[no-any-return]
+        return made * X.diagonal(dim1=-2, dim2=-1).int().unsqueeze(-2)
 
     def right_inverse(self, Q: Tensor) -> Tensor:
         """What is mapped to Q, or, with trivialization, minus the identity, Q being the base then.

@@ -34,7 +34,7 @@ class _Cache:
     """Computed parameters by module and name, kept while a `cached` block is open."""
 
     depth = 0
-    held: dict[tuple[int, str], Tensor] = {}  # noqa: RUF012 - emptied when the last block ends
+    held: dict[tuple[int, str], Tensor] = {}
 
 
 @contextmanager
