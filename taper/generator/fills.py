@@ -70,6 +70,14 @@ def uniform(generator: Generator, count: int, low: float, high: float, dtype: np
     return values
 
 
+def slopes(generator: Generator, count: int, low: float, high: float, dtype: np.dtype) -> Array:
+    """Numbers in [low, high) as rrelu draws them: in float64 between bounds of the dtype, with the
+    product and the sum rounded separately.
+    """
+    start, end = (float(cast(np.array(bound), dtype)) for bound in (low, high))
+    return cast(unit_double(generator, count) * (end - start) + start, dtype)
+
+
 # ---------------------------------------------------------------- normal
 
 

@@ -506,7 +506,7 @@ def _slopes(input: Tensor, lower: float, upper: float) -> Tensor:
     noise = np.ones(input._array.shape, input._array.dtype)
     needs = input._array <= 0
     count = int(np.count_nonzero(needs))
-    noise[needs] = fills.uniform(default_generator, count, lower, upper, np.dtype(np.float64))
+    noise[needs] = fills.slopes(default_generator, count, lower, upper, noise.dtype)
     return wrap(noise)
 
 
