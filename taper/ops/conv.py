@@ -1,210 +1,20 @@
 """Convolution of any rank, transposed or not, and its derivatives.
 
-A convolution is a matrix product of the weight with the columns of the input, one column per
-output position. The three trilinear maps here (`Convolution`, `ConvTransposed`, `ConvWeightGrad`)
-are each other's derivatives, so second and higher derivatives need nothing else. Columns are made
-for a few images at a time, so that they stay in the cache.
+The three trilinear maps here (`Convolution`, `ConvTransposed`, `ConvWeightGrad`) are each other's
+derivatives, so second and higher derivatives need nothing else. Their arithmetic is in convolve.py.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
-
-import numpy as np
 
 from taper.dispatch import apply
 from taper.errors import DtypeError, ShapeError
 from taper.op import Contraction, op, public
 from taper.ops.arithmetic import conj_of
-from taper.ops.window import Sizes, integers, padded, tap, widened, windows
+from taper.ops.convolve import adjoints, convolve, scatter, weight_grad
+from taper.ops.window import Sizes, integers, widened
 from taper.tensor import Tensor
-
-# Bytes of columns made at a time. Smaller blocks pay for more calls, larger ones leave the cache
-# (LeNet's second layer, batch 256, 1 MiB of L2: 3.3 ms here, 3.8 ms at four times the size).
-_BLOCK = 400_000
-# The scattering of a transposed convolution makes one call per kernel position and block, and
-# gains more from fewer calls than from the cache.
-_SCATTER_BLOCK = 2_500_000
-
-
-def _out_size(size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Sizes:
-    return tuple(
-        (n + 2 * p - d * (k - 1) - 1) // s + 1
-        for n, k, s, p, d in zip(size, kernel, stride, padding, dilation, strict=True)
-    )
-
-
-def _columns(
-    xp: np.ndarray, kernel: Sizes, stride: Sizes, dilation: Sizes, out: Sizes
-) -> np.ndarray:
-    """View (channels, *kernel, batch, *out) of a padded input."""
-    seen = windows(xp, kernel, stride, dilation, out)
-    rank = len(kernel)
-    return seen.transpose(*range(1, rank + 2), 0, *range(rank + 2, 2 * rank + 2))
-
-
-def convolve(
-    x: np.ndarray,
-    w: np.ndarray,
-    bias: np.ndarray | None,
-    stride: Sizes,
-    padding: Sizes,
-    dilation: Sizes,
-    groups: int,
-) -> np.ndarray:
-    """Convolution of (batch, channels, *size) with (outputs, channels / groups, *kernel)."""
-    dtype = x.dtype
-    x, w = widened(x), widened(w)
-    batch, kernel = x.shape[0], w.shape[2:]
-    outputs = w.shape[0]
-    size = _out_size(x.shape[2:], kernel, stride, padding, dilation)
-    positions = math.prod(size)
-    y = np.empty((batch, outputs, *size), np.result_type(x, w))
-    if y.size == 0:
-        return y.astype(dtype, copy=False)
-    xp = padded(x, padding, padding)
-    matrix = w.reshape(groups, outputs // groups, -1)
-    depth = matrix.shape[2]
-    target = y.reshape(batch, groups, outputs // groups, positions)
-    offset = None if bias is None else widened(bias).reshape(groups, outputs // groups, 1)
-    if all(k == 1 for k in kernel) and all(s == 1 for s in stride):
-        # A 1x1 kernel: the input is its own columns.
-        np.matmul(matrix, xp.reshape(batch, groups, depth, positions), out=target)
-        if offset is not None:
-            target += offset
-        return y.astype(dtype, copy=False)
-    columns = _columns(xp, kernel, stride, dilation, size)
-    target = target.transpose(1, 2, 0, 3)
-    if offset is not None:
-        offset = offset[..., None]
-    before = (slice(None),) * (len(kernel) + 1)
-    block = max(1, _BLOCK // max(1, groups * depth * positions * x.itemsize))
-    for i in range(0, batch, block):
-        part = columns if block >= batch else columns[(*before, slice(i, i + block))]
-        images = min(block, batch - i)
-        product = np.matmul(matrix, part.reshape(groups, depth, images * positions))
-        product = product.reshape(groups, outputs // groups, images, positions)
-        if offset is None:
-            target[:, :, i : i + block] = product
-        else:
-            np.add(product, offset, out=target[:, :, i : i + block])
-    return y.astype(dtype, copy=False)
-
-
-def weight_grad(
-    x: np.ndarray,
-    grad: np.ndarray,
-    kernel: Sizes,
-    stride: Sizes,
-    padding: Sizes,
-    dilation: Sizes,
-    groups: int,
-) -> np.ndarray:
-    """Sum over images and positions of output gradient times column: shaped as the weight."""
-    dtype = x.dtype
-    x, grad = widened(x), widened(grad)
-    batch, channels = x.shape[:2]
-    outputs, size = grad.shape[1], grad.shape[2:]
-    positions = math.prod(size)
-    each = outputs // groups
-    shape = (outputs, channels // groups, *kernel)
-    if grad.size == 0 or x.size == 0:
-        return np.zeros(shape, dtype)
-    columns = _columns(padded(x, padding, padding), kernel, stride, dilation, size)
-    depth = math.prod(shape[1:])
-    source = grad.reshape(batch, groups, each, positions).transpose(1, 2, 0, 3)
-    before = (slice(None),) * (len(kernel) + 1)
-    block = max(1, _BLOCK // max(1, groups * depth * positions * x.itemsize))
-    total: Any = None
-    for i in range(0, batch, block):
-        part = columns if block >= batch else columns[(*before, slice(i, i + block))]
-        spread = min(block, batch - i) * positions
-        share = np.matmul(
-            part.reshape(groups, depth, spread),
-            source[:, :, i : i + block].reshape(groups, each, spread).transpose(0, 2, 1),
-        )
-        total = share if total is None else np.add(total, share, out=total)
-    return np.ascontiguousarray(total.transpose(0, 2, 1)).reshape(shape).astype(dtype, copy=False)
-
-
-def scatter(
-    g: np.ndarray,
-    w: np.ndarray,
-    size: Sizes,
-    stride: Sizes,
-    padding: Sizes,
-    dilation: Sizes,
-    groups: int,
-) -> np.ndarray:
-    """Adjoint of `convolve` in its input: (batch, channels, *size) from (batch, outputs, *out)."""
-    dtype = g.dtype
-    g, w = widened(g), widened(w)
-    batch, outputs = g.shape[:2]
-    kernel = w.shape[2:]
-    channels = w.shape[1] * groups
-    y = np.zeros((batch, channels, *size), np.result_type(g, w))
-    if y.size == 0 or g.size == 0:
-        return y.astype(dtype, copy=False)
-    each = outputs // groups
-    matrix = w.reshape(groups, each, -1).transpose(0, 2, 1)
-    if all(k == 1 for k in kernel) and all(s == 1 for s in stride) and not any(padding):
-        np.matmul(
-            matrix,
-            g.reshape(batch, groups, each, -1),
-            out=y.reshape(batch, groups, channels // groups, -1),
-        )
-        return y.astype(dtype, copy=False)
-    around = tuple(n + 2 * p for n, p in zip(size, padding, strict=True))
-    flat = all(s == 1 for s in stride)
-    if flat:
-        # With stride 1 and the gradient's rows padded to the length of the input's, a kernel
-        # position is a mere shift in the flattened image, and one long addition.
-        tail = tuple(a - n for a, n in zip(around[1:], g.shape[3:], strict=True))
-        g = padded(g, (0,) * len(tail), tail)
-    spread = math.prod(g.shape[2:])
-    source = g.reshape(batch, groups, each, spread).transpose(1, 2, 0, 3)
-    depth = matrix.shape[1]
-    block = min(batch, max(1, _SCATTER_BLOCK // max(1, groups * depth * spread * g.itemsize)))
-    taps = (
-        _flat_taps(kernel, dilation, around, spread)
-        if flat
-        else _taps(kernel, dilation, stride, g.shape[2:])
-    )
-    room = (max(math.prod(around), taps[-1][-1].stop),) if flat else around
-    inner = tuple(slice(p, p + n) for p, n in zip(padding, size, strict=True))
-    target = y.transpose(1, 0, *range(2, y.ndim))
-    for i in range(0, batch, block):
-        images = min(block, batch - i)
-        product = np.matmul(
-            matrix, source[:, :, i : i + block].reshape(groups, each, images * spread)
-        ).reshape(channels, len(taps), images, *((spread,) if flat else g.shape[2:]))
-        total = np.zeros((channels, images, *room), y.dtype)
-        for number, place in enumerate(taps):
-            part = total[(..., *place)]
-            np.add(part, product[:, number], out=part)
-        if flat:
-            total = total[:, :, : math.prod(around)].reshape(channels, images, *around)
-        target[:, i : i + block] = total[(..., *inner)]
-    return y.astype(dtype, copy=False)
-
-
-def _taps(kernel: Sizes, dilation: Sizes, stride: Sizes, out: Sizes) -> list[tuple[slice, ...]]:
-    """For each kernel position, in order, the input positions it meets."""
-    return [tuple(map(tap, position, dilation, stride, out)) for position in np.ndindex(*kernel)]
-
-
-def _flat_taps(
-    kernel: Sizes, dilation: Sizes, around: Sizes, spread: int
-) -> list[tuple[slice, ...]]:
-    """`_taps` in the flattened image."""
-    steps = [math.prod(around[i + 1 :]) for i in range(len(around))]
-    starts = [
-        sum(p * d * s for p, d, s in zip(position, dilation, steps, strict=True))
-        for position in np.ndindex(*kernel)
-    ]
-    return [(slice(start, start + spread),) for start in starts]
-
 
 # ---------------------------------------------------------------- the ops
 
@@ -248,23 +58,20 @@ class Convolution(Contraction):
         needs: Any,
         **geometry: Any,
     ) -> Any:
+        to_bias = m.call(ChannelSum, grad) if needs[2] else None
+        if m.on_arrays and needs[0] and needs[1] and input.dtype.kind != "c":
+            both = adjoints(input, weight, grad, **geometry)
+            if both is not None:
+                return *both, to_bias
+        size, kernel = tuple(input.shape[2:]), tuple(weight.shape[2:])
         return (
-            m.call(
-                ConvTransposed,
-                grad,
-                conj_of(m, weight),
-                None,
-                size=tuple(input.shape[2:]),
-                **geometry,
-            )
+            m.call(ConvTransposed, grad, conj_of(m, weight), None, size=size, **geometry)
             if needs[0]
             else None,
-            m.call(
-                ConvWeightGrad, conj_of(m, input), grad, kernel=tuple(weight.shape[2:]), **geometry
-            )
+            m.call(ConvWeightGrad, conj_of(m, input), grad, kernel=kernel, **geometry)
             if needs[1]
             else None,
-            m.call(ChannelSum, grad) if needs[2] else None,
+            to_bias,
         )
 
 
