@@ -142,10 +142,10 @@ class ArrayMath:
         self.used -= 1
 
     def maximum_(self, x: Array, y: Array) -> None:
-        np.maximum(x, y, x)
+        np.maximum(x, y, out=x)
 
     def clamp_(self, x: Array, low: float, high: float) -> None:
-        np.clip(x, low, high, x)
+        np.clip(x, low, high, out=x)
 
     def where(self, condition: Array, x: Any, y: Any) -> Array:
         return np.where(condition, x, y).astype(self.dtype, copy=False)
