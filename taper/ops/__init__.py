@@ -17,12 +17,12 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "sampling_inplace", "sampling_tensor",
     ),
     "nn": (
-        "activation", "smooth_activation", "softmax", "linear", "conv", "pool", "pool_index", "norm", "layer_norm", "rnn", "cross_entropy",
+        "activation", "smooth_activation", "softmax", "linear", "linear_cross_entropy", "conv", "pool", "pool_index", "norm", "layer_norm", "rnn", "cross_entropy",
         "loss", "margin_loss", "numbered_loss", "ctc", "embedding", "distance", "interpolate", "padding",
         "attention", "fold", "dropout",
     ),
     "rest": ("differences", "search", "view_copies", "order_statistics", "histogram", "solve", "decompose",
-        "matrix_functions", "linalg", "fft", "spectral", "special"),
+        "factor", "matrix_functions", "linalg", "least_squares", "fft", "spectral", "special"),
 }  # fmt: skip
 _loaded: set[str] = set()
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from taper.nn.modules.fold import *
     from taper.nn.modules.instancenorm import *
     from taper.nn.modules.linear import *
+    from taper.nn.modules.linear_cross_entropy import *
     from taper.nn.modules.linear_cross_entropy_options import *
     from taper.nn.modules.loss import *
     from taper.nn.modules.module import *
@@ -60,10 +61,11 @@ _CLASSES = {
         "LazyInstanceNorm3d"
     ),
     "linear": "Bilinear Identity LazyLinear Linear",
+    "linear_cross_entropy": "LinearCrossEntropyLoss",
     "linear_cross_entropy_options": "LinearCrossEntropyOptions",
     "loss": (
         "BCELoss BCEWithLogitsLoss CTCLoss CosineEmbeddingLoss CrossEntropyLoss "
-        "GaussianNLLLoss HingeEmbeddingLoss HuberLoss KLDivLoss L1Loss LinearCrossEntropyLoss "
+        "GaussianNLLLoss HingeEmbeddingLoss HuberLoss KLDivLoss L1Loss "
         "MSELoss MarginRankingLoss MultiLabelMarginLoss MultiLabelSoftMarginLoss "
         "MultiMarginLoss NLLLoss NLLLoss2d PoissonNLLLoss SmoothL1Loss SoftMarginLoss "
         "TripletMarginLoss TripletMarginWithDistanceLoss"
