@@ -100,6 +100,18 @@ def _multilabel_margin() -> list:
     ] + [([_number(4), np.array([[2, 0]])], {"reduction": "none"})]
 
 
+def _ctc() -> list:
+    # Sequences of 5, 5 and 3 steps; "1 1" needs a blank between, the last target is empty.
+    inputs = [
+        _number(5, 3, 4, low=-3, high=-0.1),
+        np.array([[1, 2, 3], [1, 1, 0], [0, 0, 0]]),
+        np.array([5, 5, 3]),
+        np.array([3, 2, 0]),
+    ]
+    # The true derivative, not the one through a softmax that PyTorch gives.
+    return [(inputs, {"blank": 0, "zero_infinity": False, "through_softmax": False})]
+
+
 SAMPLES: dict[str, Callable[[], list]] = {
     "MseLoss": _pair(),
     "L1Loss": _pair(),
@@ -114,6 +126,7 @@ SAMPLES: dict[str, Callable[[], list]] = {
     "ClassShares": _classes(shape=(3, 4)),
     "NllLoss": _classes(lambda reduction: _number(3, 4)),
     "NllLoss2d": _images,
+    "CtcLoss": _ctc,
     "MultiMarginLoss": _multi_margin,
     "MultilabelMarginLoss": _multilabel_margin,
     "NllLossGrad": _classes(_grad, lambda reduction: _number(3, 4)),
