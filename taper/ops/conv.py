@@ -9,9 +9,17 @@ from __future__ import annotations
 from typing import Any
 
 from taper.dispatch import apply
-from taper.errors import DtypeError, ShapeError
+from taper.errors import ShapeError
 from taper.op import Contraction, op, public
 from taper.ops.arithmetic import conj_of
+from taper.ops.conv_shapes import (
+    check,
+    check_dims,
+    check_positive,
+    check_weight_dims,
+    settled,
+    transposed_size,
+)
 from taper.ops.convolve import adjoints, convolve, scatter, weight_grad
 from taper.ops.window import Sizes, integers, widened
 from taper.tensor import Tensor
@@ -204,106 +212,7 @@ class ChannelSum(Contraction):
         return m.broadcast_to(m.reshape(grad, (1, shape[1], *ones)), shape)
 
 
-# ---------------------------------------------------------------- checks
-
-_CPP_NAMES = {
-    "float32": "float",
-    "float64": "double",
-    "float16": "c10::Half",
-    "bfloat16": "c10::BFloat16",
-    "int64": "long long",
-    "int32": "int",
-    "int16": "short",
-    "int8": "signed char",
-    "uint8": "unsigned char",
-    "bool": "bool",
-    "complex64": "c10::complex<float>",
-    "complex128": "c10::complex<double>",
-}
-
-
-def _check_positive(name: str, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> None:
-    if any(p < 0 for p in padding):
-        raise ShapeError(name, "negative padding is not supported")
-    if any(s <= 0 for s in stride):
-        raise ShapeError(name, "non-positive stride is not supported")
-    if any(d <= 0 for d in dilation):
-        raise ShapeError(name, f"dilation should be greater than zero, but got {list(dilation)}")
-    if groups <= 0:
-        raise ShapeError(name, "non-positive groups is not supported")
-
-
-def _check(
-    name: str,
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    rank: int,
-    groups: int,
-    transposed: bool,
-) -> None:
-    """The demands of shape and dtype that both directions share."""
-    x, w = tuple(input.shape), tuple(weight.shape)
-    if len(w) != rank + 2:
-        raise ShapeError(
-            name,
-            f"expected a weight with {rank + 2} dimensions, got {list(w)}: "
-            f"expected stride to be a single integer value or a list of "
-            f"{len(w) - 2} values to match the convolution dimensions",
-        )
-    if input.dtype is not weight.dtype:
-        given, held = _CPP_NAMES[input.dtype.name], _CPP_NAMES[weight.dtype.name]
-        raise DtypeError(name, f"Input type ({given}) and weight type ({held}) should be the same")
-    if input.dtype.name == "bool":
-        raise NotImplementedError(f"{name}: \"slow_conv{rank}d_cpu\" not implemented for 'Bool'")
-    if bias is not None and bias.dtype is not input.dtype:
-        given, held = _CPP_NAMES[input.dtype.name], _CPP_NAMES[bias.dtype.name]
-        raise DtypeError(name, f"Input type ({given}) and bias type ({held}) should be the same")
-    if any(k <= 0 for k in w[2:]):
-        raise ShapeError(name, f"kernel size should be greater than zero, but got {list(w[2:])}")
-    given_as = "transposed=1" if transposed else f"groups={groups}"
-    if w[0] < groups:
-        raise ShapeError(
-            name,
-            f"Given groups={groups}, expected weight to be at least {groups} at "
-            f"dimension 0, but got weight of size {list(w)} instead",
-        )
-    if w[0] % groups:
-        raise ShapeError(
-            name,
-            f"Given groups={groups}, expected weight to be divisible by "
-            f"{groups} at dimension 0, but got weight of size [{list(w)}] instead",
-        )
-    channels = w[0] if transposed else w[1] * groups
-    if x[1] != channels:
-        raise ShapeError(
-            name,
-            f"Given {given_as}, weight of size {list(w)}, expected "
-            f"input{list(x)} to have {channels} channels, but got {x[1]} channels "
-            "instead",
-        )
-    outputs = w[1] * groups if transposed else w[0]
-    if bias is not None and tuple(bias.shape) != (outputs,):
-        given_as = "transposed=1, weight" if transposed else "weight"
-        raise ShapeError(
-            name,
-            f"Given {given_as} of size {list(w)}, expected bias to be "
-            f"1-dimensional with {outputs} elements, but got bias of size "
-            f"{list(bias.shape)} instead",
-        )
-
-
-def _check_dims(name: str, input: Tensor, rank: int) -> None:
-    if input.dim() not in (rank + 1, rank + 2):
-        raise ShapeError(
-            name,
-            f"Expected {rank + 1}D (unbatched) or {rank + 2}D (batched) input "
-            f"to {name}, but got input of size: {list(input.shape)}",
-        )
-
-
-def _by(sizes: Sizes) -> str:
-    return " x ".join(map(str, sizes))
+# ---------------------------------------------------------------- the public functions
 
 
 def _same_padding(
@@ -329,9 +238,6 @@ def _same_padding(
     return input, tuple(t // 2 for t in totals)
 
 
-# ---------------------------------------------------------------- the public functions
-
-
 def _convolution(
     name: str,
     rank: int,
@@ -344,38 +250,27 @@ def _convolution(
     groups: int,
 ) -> Tensor:
     if input.dim() != rank + 2:
-        _check_dims(name, input, rank)
+        check_dims(name, input.shape, rank)
         batched = _convolution(
             name, rank, input.unsqueeze(0), weight, bias, stride, padding, dilation, groups
         )
         return batched.squeeze(0)
     steps = integers(stride, rank, name, "stride")
     spread = integers(dilation, rank, name, "dilation")
-    kernel = tuple(weight.shape[2:])
-    if isinstance(padding, str):
-        if padding == "valid":
-            around = (0,) * rank
-        elif padding == "same":
-            _check(name, input, weight, bias, rank, groups, False)
-            input, around = _same_padding(name, input, kernel, steps, spread)
-        else:
-            raise RuntimeError(f"{name}: Invalid padding string: '{padding}'")
-    else:
+    kinds = (input.dtype, weight.dtype, None if bias is None else bias.dtype)
+    w, b = weight.shape, None if bias is None else bias.shape
+    if not isinstance(padding, str):
         around = integers(padding, rank, name, "padding")
-    _check_positive(name, steps, around, spread, groups)
-    _check(name, input, weight, bias, rank, groups, False)
-    size = tuple(input.shape[2:])
-    if any(
-        n + 2 * p < d * (k - 1) + 1 for n, p, d, k in zip(size, around, spread, kernel, strict=True)
-    ):
-        full = tuple(n + 2 * p for n, p in zip(size, around, strict=True))
-        reach = tuple(d * (k - 1) + 1 for d, k in zip(spread, kernel, strict=True))
-        raise ShapeError(
-            name,
-            f"Calculated padded input size per channel: ({_by(full)}). Kernel "
-            f"size: ({_by(reach)}). Kernel size can't be greater than actual input "
-            "size",
-        )
+    elif padding == "valid":
+        around = (0,) * rank
+    elif padding == "same":
+        check_weight_dims(name, input.shape, w, None)
+        check_positive(name, steps, (), spread, groups)
+        check(name, input.shape, w, b, kinds, groups, False)
+        input, around = _same_padding(name, input, tuple(w[2:]), steps, spread)
+    else:
+        raise RuntimeError(f"{name}: Invalid padding string: '{padding}'")
+    settled(name, input.shape, w, b, kinds, steps, around, spread, groups)
     return apply(
         Convolution,
         input,
@@ -401,7 +296,7 @@ def _transposed(
     dilation: Any,
 ) -> Tensor:
     if input.dim() != rank + 2:
-        _check_dims(name, input, rank)
+        check_dims(name, input.shape, rank)
         batched = _transposed(
             name,
             rank,
@@ -419,30 +314,18 @@ def _transposed(
     spread = integers(dilation, rank, name, "dilation")
     around = integers(padding, rank, name, "padding")
     extra = integers(output_padding, rank, name, "output_padding")
-    _check_positive(name, steps, around, spread, groups)
-    if any(e < 0 for e in extra):
-        raise ShapeError(name, "negative output_padding is not supported")
-    _check(name, input, weight, bias, rank, groups, True)
-    if any(e >= s and e >= d for e, s, d in zip(extra, steps, spread, strict=True)):
-        raise ShapeError(
-            name,
-            "output padding must be smaller than either stride or dilation, but "
-            f"got output_padding: {list(extra)} stride: {list(steps)} dilation: "
-            f"{list(spread)}",
-        )
-    size = tuple(
-        (n - 1) * s - 2 * p + d * (k - 1) + e + 1
-        for n, s, p, d, k, e in zip(
-            input.shape[2:], steps, around, spread, weight.shape[2:], extra, strict=True
-        )
+    size = transposed_size(
+        name,
+        input.shape,
+        weight.shape,
+        None if bias is None else bias.shape,
+        (input.dtype, weight.dtype, None if bias is None else bias.dtype),
+        steps,
+        around,
+        extra,
+        spread,
+        groups,
     )
-    if any(n <= 0 for n in size):
-        raise ShapeError(
-            name,
-            f"Given input size per channel: ({_by(tuple(input.shape[2:]))}). "
-            f"Calculated output size per channel: ({_by(size)}). Output size is too "
-            "small",
-        )
     return apply(
         ConvTransposed,
         input,
