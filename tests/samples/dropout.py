@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from op_samples import number
 
 MASK = np.array([[True, False, True, True], [False, True, True, False], [True] * 4])
