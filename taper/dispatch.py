@@ -62,6 +62,8 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
     token = _silence()
     try:
         out = op.run(_math, *arrays, **attrs) if function is None else function(*arrays)
+    except OverflowError as error:
+        out = _with_wrapped_numbers(op, arrays, attrs, error)
     except (ValueError, TypeError, IndexError) as error:
         raise _explained(op, arrays, error) from error
     finally:
@@ -191,6 +193,11 @@ def _promote_all(op: Op, arrays: list[Any]) -> tuple[list[Any], Any]:
     if op.floating and wanted.category < dtypes.FLOAT:
         wanted = dtypes.get_default_dtype()
     common = wanted.numpy
+    if len(arrays) == 1 and type(arrays[0]) is not _array:
+        raise TypeError(
+            f"{op.name}(): argument 'input' (position 1) must be Tensor, not "
+            f"{type(arrays[0]).__name__}"
+        )
     made: list[Any] = []
     for a in arrays:
         if a is None:
@@ -198,12 +205,37 @@ def _promote_all(op: Op, arrays: list[Any]) -> tuple[list[Any], Any]:
         elif type(a) is _array:
             made.append(a if a.dtype == common else a.astype(common))
         else:
-            made.append(as_array(a, common))
+            try:
+                made.append(as_array(a, common))
+            except RuntimeError:
+                made.append(_wrapped(a, common))
     return made, common
 
 
+def _wrapped(value: int, numpy_dtype: np.dtype) -> np.ndarray:
+    """An integer operand that does not fit its dtype, modulo 2 to its bits, as C casts it."""
+    if not -(2**63) <= value < 2**64:
+        raise OverflowError("int too big to convert")
+    return np.array(value % 2**64, np.uint64).astype(numpy_dtype)
+
+
+def _with_wrapped_numbers(op: Op, arrays: list[Any], attrs: Any, error: OverflowError) -> Any:
+    """The result where numpy refused a Python integer that is too large for the arrays' dtype."""
+    common = next(a.dtype for a in arrays if type(a) is _array)
+    made = [_wrapped(a, common) if type(a) is int else a for a in arrays]
+    try:
+        return op.run(_math, *made, **attrs)
+    except OverflowError:
+        raise RuntimeError(
+            f"value cannot be converted to type {dtypes.of(common).name}_t without overflow"
+        ) from error
+
+
 def as_array(value: Any, numpy_dtype: np.dtype) -> np.ndarray:
-    """A Python number as a 0-d array, with PyTorch's error where an integer does not fit."""
+    """A Python number as a 0-d array, with PyTorch's error where an integer does not fit.
+
+    A negative number becomes an unsigned one modulo 2 to its bits, if its size would fit.
+    """
     try:
         token = _silence()
         try:
@@ -211,6 +243,8 @@ def as_array(value: Any, numpy_dtype: np.dtype) -> np.ndarray:
         finally:
             _restore(token)
     except OverflowError:
+        if numpy_dtype.kind == "u" and -np.iinfo(numpy_dtype).max <= value < 0:
+            return _wrapped(value, numpy_dtype)
         name = dtypes.of(numpy_dtype).name
         raise RuntimeError(f"value cannot be converted to type {name}_t without overflow") from None
     except TypeError:
@@ -367,13 +401,15 @@ def write_out(name: str, function: Callable[..., Any], args: Any, kwargs: Any, o
 
 
 # Functions that read inputs after they have begun to write: the output may not be an input.
-_READ_LATE = frozenset(("gather", "index_select", "kthvalue", "masked_select", "take"))
+_READ_LATE = frozenset(("cat", "gather", "index_select", "kthvalue", "masked_select", "take"))
 
 
 def _check_overlap(name: str, out: Tensor, args: Any) -> None:
     """Raises: RuntimeError if `out` shares memory with an input other than being that input."""
     array = out._array
     for given in args:
+        if isinstance(given, (list, tuple)):
+            _check_overlap(name, out, given)
         if not isinstance(given, Tensor) or not given._array.size:
             continue
         other = given._array

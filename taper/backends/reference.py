@@ -32,6 +32,8 @@ except ImportError:  # another numpy: the public, slower way
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
+    if x.dtype.kind == "c":
+        return 1 / (1 + np.exp(-x))
     # exp of minus the size never overflows, and the quotient keeps the small tail exact.
     e = np.exp(-np.abs(x))
     return np.where(x >= 0, 1, e) / (1 + e)

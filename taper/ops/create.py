@@ -637,13 +637,15 @@ def _ends(name: str, start: Any, end: Any, steps: Any) -> tuple[Any, Any]:
             f"{name} only supports 0-dimensional start and end tensors, but got start with "
             f"{ranks[0]} dimension(s) and end with {ranks[1]} dimension(s)."
         )
-    return _bounds(start, end)  # type: ignore[return-value]
+    return _bounds(start, end)
 
 
 def _spaced(start: Any, end: Any, steps: int, chosen: np.dtype) -> np.ndarray:
     """Counts from both ends, as PyTorch does, so that the middle is symmetric."""
     if steps == 1:
         return np.full(1, as_array(start, chosen))
+    if chosen.kind in "iu":
+        start, end = int(start), int(end)
     work = chosen if chosen.kind in "fc" else np.dtype(np.float64)
     number = work.type
     step = (number(end) - number(start)) / number(max(steps - 1, 1))
@@ -671,6 +673,8 @@ def logspace(
     """base ** start to base ** end in `steps` even steps of the exponent."""
     start, end = _ends("logspace", start, end, steps)
     chosen = _chosen(dtype)
+    if chosen.kind in "iu":
+        start, end, base = int(start), int(end), int(base)
     work = np.dtype(
         np.complex128 if isinstance(start, complex) or isinstance(end, complex) else np.float64
     )

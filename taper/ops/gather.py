@@ -13,6 +13,7 @@ from taper import dtypes
 from taper.dispatch import apply
 from taper.errors import DimError, DtypeError, ShapeError
 from taper.op import Opaque, op, public
+from taper.ops.convert import cast
 from taper.ops.index import IndexAdjoint
 from taper.shapes import broadcast_shapes, canonical_dim
 from taper.tensor import Tensor
@@ -39,6 +40,8 @@ class Gather(Opaque):
     saves = ("input.shape", "index")
 
     def forward(self, m: Any, input: Any, index: Any, *, axis: int) -> Any:
+        if not index.size:
+            return np.empty(index.shape, input.dtype)
         if input.ndim == 0 or index.ndim == 0:
             return input.reshape(-1)[index.reshape(-1)].reshape(index.shape)
         return input[along(index, axis)]
@@ -128,11 +131,7 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
     if index._array.size == 0:
         if index._array.dtype.kind not in "iu":
             check_index("gather", index)
-        return (
-            apply(Gather, input, index, axis=axis)
-            if len(wanted) == len(shape)
-            else input.new_empty(wanted)
-        )
+        return apply(Gather, input, cast(index, dtypes.int64), axis=axis)
     check_index("gather", index)
     if max(len(wanted), 1) != max(len(shape), 1):
         raise ShapeError("Index tensor must have the same number of dimensions as input tensor")

@@ -15,8 +15,7 @@ from taper.shapes import canonical_dim
 from taper.tensor import Tensor
 
 
-@op
-class Cat(Opaque):
+class _Cat(Opaque):
     """The tensors one after the other along a dimension."""
 
     node_name = "CatBackward0"
@@ -47,6 +46,28 @@ class Stack(Opaque):
     def vjp(self, m: Any, grad: Any, out: Any, *tensors: Any, axis: int, needs: Any) -> Any:
         lead = (slice(None),) * axis
         return tuple(grad[(*lead, i)] if needed else None for i, needed in enumerate(needs))
+
+
+@op
+class Cat(_Cat):
+    """The tensors one after the other along a dimension."""
+
+
+@op
+class CatRagged(_Cat):
+    """The tensors one after the other, those of shape (0,) passed over."""
+
+    name = "cat"
+
+    def forward(self, m: Any, *tensors: Any, axis: int) -> Any:
+        return np.concatenate([x for x in tensors if x.shape != (0,)], axis)
+
+    def vjp(self, m: Any, grad: Any, out: Any, *tensors: Any, axis: int, needs: Any) -> Any:
+        kept = [shape != (0,) for shape in tensors]
+        full = [shape for shape, keep in zip(tensors, kept, strict=True) if keep]
+        asked = [need for need, keep in zip(needs, kept, strict=True) if keep]
+        parts = iter(super().vjp(m, grad, out, *full, axis=axis, needs=asked))
+        return tuple(next(parts) if keep else m.zeros((0,), grad.dtype) for keep in kept)
 
 
 def listed(tensors: Any, name: str) -> list[Tensor]:
@@ -108,7 +129,8 @@ def cat(tensors: Any, dim: int = 0) -> Tensor:
                     f"Expected size {n} but got size {k} for tensor number {place} "
                     "in the list."
                 )
-    return apply(Cat, *real, axis=axis)
+    ragged = len(real) != len(found) and shape != (0,)
+    return apply(CatRagged, *found, axis=axis) if ragged else apply(Cat, *found, axis=axis)
 
 
 @public(out=True)

@@ -312,25 +312,24 @@ def _product_vjp(
     # A factor's derivative is the product of the others: out / factor, or, for the only zero of a
     # place, the product with that zero left out. Both can be differentiated again.
     zero, own_zero = m.equal(src, 0), m.equal(input, 0)
-    zeros = place.spread(m.astype(zero, grad.dtype), input.shape)
-    if include_self:
-        zeros = zeros + m.astype(own_zero, grad.dtype)
+    zeros = place.taken(place.spread(m.astype(zero, grad.dtype), input.shape))
     if not m.on_arrays and bool(m.any(m.greater(m.real(zeros), 1))):
         raise NotImplementedError(
             "scatter_reduce(): Double backward is unsupported for src when >1 zeros in src are "
             "scattered to the same position in self"
         )
-    single = m.logical_and(zero, m.equal(place.taken(zeros), 1))
-    own_single = m.logical_and(own_zero, m.equal(zeros, 1))
-    start = m.where(own_single, 1, input) if include_self else m.ones_like(input)
-    share = grad * conj_of(m, place.product(start, m.where(single, 1, src)))
-    whole = grad * conj_of(m, out)
-    to_src = m.where(
-        single, place.taken(share), place.taken(whole) / conj_of(m, m.where(zero, 1, src))
+    single = m.logical_and(zero, m.equal(zeros, 1))
+    start = input if include_self else m.ones_like(input)
+    whole = m.where(
+        single,
+        place.taken(grad * conj_of(m, place.product(start, m.where(single, 1, src)))),
+        place.taken(grad * conj_of(m, out)),
     )
+    to_src = whole / conj_of(m, m.where(zero, 1, src))
     if not include_self:
         return grad, to_src
-    return m.where(own_single, share, whole / conj_of(m, m.where(own_zero, 1, input))), to_src
+    others = m.where(own_zero, 1, input)
+    return grad * conj_of(m, place.product(others, src) / others), to_src
 
 
 def _check_scatter(name: str, input: Tensor, axis: int, index: Tensor, src: Any) -> None:
@@ -446,7 +445,7 @@ class IndexAdd(Opaque):
     def forward(self, m: Any, input: Any, source: Any, index: Any, *, axis: int, alpha: Any) -> Any:
         made = np.array(input, order="C")
         if alpha != 1:
-            source = (source * alpha).astype(input.dtype)
+            source = source * as_array(alpha, input.dtype)
         index = index.reshape(-1)
         if input.ndim == 0:
             np.add.at(made.reshape(1), index, source.reshape(-1))

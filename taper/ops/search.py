@@ -156,7 +156,7 @@ def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
     made, rest = [], array
     for n in reversed(extents):
         rest, place = np.divmod(rest, max(n, 1))
-        made.append(wrap(np.asarray(place, array.dtype)))
+        made.append(wrap(np.asarray(place, np.int64)))
     if array.size and (array.min() < 0 or array.max() >= count):
         bad = array.reshape(-1)[((array < 0) | (array >= count)).reshape(-1)][0]
         raise ValueError(f"index {int(bad)} is out of bounds for a tensor of {count} elements")

@@ -9,7 +9,7 @@ import numpy as np
 
 from taper import dtypes
 from taper.dispatch import apply, write_out
-from taper.errors import DimError, ShapeError
+from taper.errors import DimError, MissingFeature, ShapeError
 from taper.op import View, op, public
 from taper.ops.arguments import invalid_combination, require_tensor
 from taper.shapes import canonical_dim, canonical_dims, infer_size, sizes_of
@@ -755,6 +755,8 @@ def sum_to_size(input: Tensor, *sizes: Any, size: Any = None) -> Tensor:
     extra = len(shape) - len(wanted)
     if extra < 0 or any(n not in (1, k) for n, k in zip(wanted, shape[extra:], strict=True)):
         raise ShapeError(f"size {{{list(wanted)}}} is not expandable to size {{{list(shape)}}}.")
+    if not wanted:
+        return input.sum()
     folded = [d for d in range(extra) if shape[d] != 1]
     folded += [d + extra for d, n in enumerate(wanted) if n == 1 != shape[d + extra]]
     made = input.sum(folded, keepdim=True) if folded else input
@@ -1045,6 +1047,8 @@ def view_as_real(input: Tensor) -> Tensor:
 def view_as_complex(input: Tensor) -> Tensor:
     """A real tensor whose last dimension has size 2 as a complex one."""
     array = input._array
+    if array.dtype == np.float16:
+        raise MissingFeature("view_as_complex", "complex32 is not available; use float32")
     if array.dtype.kind != "f":
         raise RuntimeError(
             "view_as_complex is only supported for half, float and double tensors, "
@@ -1083,6 +1087,8 @@ def complex(real: Tensor, imag: Tensor, *, out: Tensor | None = None) -> Tensor:
             f"Expected both inputs to be Half, Float or Double tensors but got {names[0]} and "
             f"{names[1]}"
         )
+    if names[0] == names[1] == "Half":
+        raise MissingFeature("complex", "complex32 is not available; use float32")
     if names[0] != names[1]:
         raise RuntimeError(
             f"Expected object of scalar type {names[0]} but got scalar type {names[1]} for second "

@@ -6,6 +6,7 @@ from op_samples import number
 
 SAMPLES = {
     "Cat": lambda: [([number(3, 2), number(3, 4, seed=1)], {"axis": 1})],
+    "CatRagged": lambda: [([number(3, 2), number(0), number(3, 4, seed=1)], {"axis": 1})],
     "Stack": lambda: [([number(3, 2), number(3, 2, seed=1)], {"axis": 1})],
     "Flip": lambda: [([number(3, 4)], {"axis": (0, 1)})],
     "Roll": lambda: [
