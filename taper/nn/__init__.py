@@ -12,6 +12,7 @@ from taper.nn.modules import _HOME as _CLASSES
 
 if TYPE_CHECKING:
     from taper.nn.modules import *
+    from taper.nn.parallel import DataParallel as DataParallel
     from taper.nn.parameter import Buffer as Buffer
     from taper.nn.parameter import Parameter as Parameter
     from taper.nn.parameter import UninitializedBuffer as UninitializedBuffer
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _PARAMETERS = ("Buffer", "Parameter", "UninitializedBuffer", "UninitializedParameter")
 _MODULES = ("attention", "functional", "grad", "init", "modules", "parallel", "parameter", "utils")
 
-__all__ = [*_CLASSES, *_PARAMETERS, *_MODULES, "factory_kwargs"]  # noqa: PLE0604 - strings
+__all__ = [*_CLASSES, *_PARAMETERS, *_MODULES, "DataParallel", "factory_kwargs"]  # noqa: PLE0604 - strings
 
 
 def factory_kwargs(kwargs: dict[str, Any] | None) -> dict[str, Any]:
@@ -47,6 +48,8 @@ def __getattr__(name: str) -> Any:
 
     if name in _CLASSES:
         found = getattr(importlib.import_module(f"{__name__}.modules.{_CLASSES[name]}"), name)
+    elif name == "DataParallel":
+        from taper.nn.parallel import DataParallel as found
     elif name in _PARAMETERS:
         found = getattr(importlib.import_module(f"{__name__}.parameter"), name)
     elif name in _MODULES:
