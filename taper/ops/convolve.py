@@ -7,13 +7,14 @@ made for a few images at a time, so that they stay in the cache.
 With stride 1 there is a shorter way to the columns. Lay the padded images one after another in one
 long row per channel; then each kernel position sees the same row, shifted. Columns are whole rows
 copied at once instead of many short pieces. The price is that products are computed at the end of
-each image's rows, too, where a window does not fit, and thrown away (`_is_flat` weighs that).
+each image's rows, too, where a window does not fit, and thrown away (`flat` weighs that).
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -51,118 +52,125 @@ _WASTE = 1.3
 _SMALL = 100_000
 
 
-def _around(size: Sizes, padding: Sizes) -> Sizes:
-    return tuple(n + 2 * p for n, p in zip(size, padding, strict=True))
+class Flat(NamedTuple):
+    """How (batch, channels, *size) lies in rows, and how a kernel meets it."""
+
+    around: Sizes  # size of a padded image
+    given: int  # its elements
+    inner: Any  # index of the image in it, None where there is no padding
+    steps: Sizes  # from one kernel position to the next in the row, per dimension
+    reach: int  # from the first kernel position to the last
+    out: Sizes
+    crop: Any  # index of the positions where the kernel fits
+    block: int  # images at a time
 
 
-def is_flat(
-    x: np.ndarray, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
-) -> bool:
-    """Whether shifted rows are the faster way to convolve x (batch, channels, *size)."""
-    if any(s != 1 for s in stride) or 0 in x.shape:
-        return False
-    around = _around(x.shape[2:], padding)
+# What is asked for once is asked for in each step of a training loop.
+@lru_cache(maxsize=1024)
+def flat(
+    shape: Sizes,
+    kernel: Sizes,
+    stride: Sizes,
+    padding: Sizes,
+    dilation: Sizes,
+    itemsize: int,
+) -> Flat | None:
+    """The way to convolve an input of this shape by shifted rows, or None if it is not faster."""
+    batch, channels, *size = shape
+    if any(s != 1 for s in stride) or min(padding) < 0 or 0 in shape:
+        return None
+    around = tuple(n + 2 * p for n, p in zip(size, padding, strict=True))
+    out = out_size(tuple(size), kernel, stride, padding, dilation)
     given = math.prod(around)
-    columns = x.shape[0] * x.shape[1] * math.prod(kernel) * given
-    if columns <= _SMALL:
-        return True
-    out = out_size(x.shape[2:], kernel, stride, padding, dilation)
-    return given <= _WASTE * math.prod(out)
+    depth = channels * math.prod(kernel)
+    if batch * depth * given > _SMALL and given > _WASTE * math.prod(out):
+        return None
+    steps = tuple(d * math.prod(around[i + 1 :]) for i, d in enumerate(dilation))
+    return Flat(
+        around,
+        given,
+        (..., *(slice(p, p + n) for p, n in zip(padding, size, strict=True)))
+        if any(padding)
+        else None,
+        steps,
+        sum((k - 1) * s for k, s in zip(kernel, steps, strict=True)),
+        out,
+        (..., *(slice(0, n) for n in out)),
+        max(1, _BLOCK // (depth * given * itemsize)),
+    )
 
 
-def _lay(x: np.ndarray, padding: Sizes, around: Sizes, tail: int) -> np.ndarray:
-    """(channels, batch * around + tail): padded images one after another, then zeros."""
-    batch, channels, *size = x.shape
-    spread = batch * math.prod(around)
-    if around == tuple(size):
+def _rows(x: np.ndarray, around: Sizes, given: int, inner: Any, tail: int) -> np.ndarray:
+    """(channels, batch * given + tail): images one after another, zeros around and behind them."""
+    batch, channels = x.shape[:2]
+    spread = batch * given
+    if inner is None:
         row = np.empty((channels, spread + tail), x.dtype)
-        row[:, spread:] = 0
-        row[:, :spread].reshape(channels, batch, *around)[...] = x.swapaxes(0, 1)
+        if tail:
+            row[:, spread:] = 0
+            row[:, :spread].reshape(channels, batch, *around)[...] = x.swapaxes(0, 1)
+        else:
+            row.reshape(channels, batch, *around)[...] = x.swapaxes(0, 1)
         return row
     row = np.zeros((channels, spread + tail), x.dtype)
-    inner: Any = (..., *(slice(p, p + n) for p, n in zip(padding, size, strict=True)))
     row[:, :spread].reshape(channels, batch, *around)[inner] = x.swapaxes(0, 1)
     return row
 
 
-def _steps(around: Sizes, dilation: Sizes) -> Sizes:
-    """How far one kernel position is from the next in the row, per dimension."""
-    return tuple(d * math.prod(around[i + 1 :]) for i, d in enumerate(dilation))
-
-
-def _flat_columns(
-    x: np.ndarray, kernel: Sizes, padding: Sizes, dilation: Sizes, around: Sizes
-) -> np.ndarray:
-    """(channels * kernel, batch * around): a column for every position of every padded image."""
-    steps = _steps(around, dilation)
-    reach = sum((k - 1) * s for k, s in zip(kernel, steps, strict=True))
-    row = _lay(x, padding, around, reach)
-    spread = row.shape[1] - reach
+def _flat_columns(x: np.ndarray, kernel: Sizes, way: Flat) -> np.ndarray:
+    """(channels * kernel, batch * given): a column for every position of every padded image."""
+    reach = way.reach
+    row = _rows(x, way.around, way.given, way.inner, reach)
     if reach == 0:
         return row
+    channels, length = row.shape
+    item = row.itemsize
+    steps = [s * item for s in way.steps]
     seen = np.ndarray(
-        (len(row), *kernel, spread),
-        row.dtype,
-        row,
-        0,
-        (row.strides[0], *(s * row.itemsize for s in steps), row.itemsize),
+        (channels, *kernel, length - reach), row.dtype, row, 0, (length * item, *steps, item)
     )
-    return seen.reshape(-1, spread)
-
-
-def _flat_block(channels: int, kernel: Sizes, around: Sizes, itemsize: int) -> int:
-    return max(1, _BLOCK // (channels * math.prod(kernel) * math.prod(around) * itemsize))
-
-
-def _times(matrix: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """(groups, outputs, depth) times (groups * depth, n) as (groups * outputs, n)."""
-    groups, outputs, depth = matrix.shape
-    if groups == 1:
-        return matrix[0].dot(columns)
-    return np.matmul(matrix, columns.reshape(groups, depth, -1)).reshape(groups * outputs, -1)
+    return seen.reshape(-1, length - reach)
 
 
 def _flat_convolve(
     x: np.ndarray,
     w: np.ndarray,
     bias: np.ndarray | None,
-    padding: Sizes,
-    dilation: Sizes,
     groups: int,
-    size: Sizes,
+    way: Flat,
     other: np.ndarray | None = None,
 ) -> tuple[np.ndarray, Any]:
-    """`convolve` to (batch, outputs, *size) with stride 1.
+    """`convolve` with stride 1.
 
-    With `other`, (batch, channels of others, *size), also the sum over positions of other times
+    With `other`, (batch, channels of others, *out), also the sum over positions of other times
     column, (groups, others / groups, channels / groups * kernel).
     """
-    batch, channels = x.shape[:2]
-    outputs, kernel = w.shape[0], w.shape[2:]
-    around = _around(x.shape[2:], padding)
+    batch, outputs, kernel = len(x), len(w), w.shape[2:]
     matrix = w.reshape(groups, outputs // groups, -1)
-    y = np.empty((batch, outputs, *size), x.dtype)
-    target = y.swapaxes(0, 1)
-    crop: Any = (..., *(slice(0, n) for n in size))
-    offset = None if bias is None else bias[:, None]
-    block = _flat_block(channels, kernel, around, x.itemsize)
+    y = np.empty((batch, outputs, *way.out), x.dtype)
     total: Any = None
-    for i in range(0, batch, block):
-        part = x if block >= batch else x[i : i + block]
-        columns = _flat_columns(part, kernel, padding, dilation, around)
-        product = _times(matrix, columns)
-        if offset is not None:
-            np.add(product, offset, product)
-        target[:, i : i + block][...] = product.reshape(outputs, len(part), *around)[crop]
+    for i in range(0, batch, way.block):
+        part = x[i : i + way.block]
+        columns = _flat_columns(part, kernel, way)
+        if groups == 1:
+            product = matrix[0].dot(columns)
+        else:
+            grouped = columns.reshape(groups, matrix.shape[2], -1)
+            product = np.matmul(matrix, grouped).reshape(outputs, -1)
+        if bias is not None:
+            np.add(product, bias[:, None], product)
+        product = product.reshape(outputs, len(part), *way.around)
+        y[i : i + way.block].swapaxes(0, 1)[...] = product[way.crop]
         if other is not None:
-            share = _flat_share(other[i : i + block], columns, around, groups)
+            share = _flat_share(other[i : i + way.block], columns, groups, way)
             total = share if total is None else np.add(total, share, total)
     return y, total
 
 
-def _flat_share(other: np.ndarray, columns: np.ndarray, around: Sizes, groups: int) -> np.ndarray:
-    """Sum over positions of other times column."""
-    row = _lay(other, (0,) * len(around), around, 0)
+def _flat_share(other: np.ndarray, columns: np.ndarray, groups: int, way: Flat) -> np.ndarray:
+    """Sum over positions of other, (batch, channels, *out), times column."""
+    inner = None if way.out == way.around else way.crop
+    row = _rows(other, way.around, way.given, inner, 0)
     if groups == 1:
         return row.dot(columns.T)[None]
     spread = row.shape[1]
@@ -172,14 +180,12 @@ def _flat_share(other: np.ndarray, columns: np.ndarray, around: Sizes, groups: i
 
 
 def _flat_weight_grad(
-    x: np.ndarray, grad: np.ndarray, kernel: Sizes, padding: Sizes, dilation: Sizes, groups: int
+    x: np.ndarray, grad: np.ndarray, kernel: Sizes, groups: int, way: Flat
 ) -> np.ndarray:
-    around = _around(x.shape[2:], padding)
-    block = _flat_block(x.shape[1], kernel, around, x.itemsize)
     total: Any = None
-    for i in range(0, len(x), block):
-        columns = _flat_columns(x[i : i + block], kernel, padding, dilation, around)
-        share = _flat_share(grad[i : i + block], columns, around, groups)
+    for i in range(0, len(x), way.block):
+        columns = _flat_columns(x[i : i + way.block], kernel, way)
+        share = _flat_share(grad[i : i + way.block], columns, groups, way)
         total = share if total is None else np.add(total, share, total)
     return total.reshape(grad.shape[1], x.shape[1] // groups, *kernel)
 
@@ -208,17 +214,15 @@ def adjoints(
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Gradients of `convolve` in x and in w from the same columns, where that is fast, or None."""
     kernel = w.shape[2:]
-    opposite = _opposite(kernel, padding, dilation)
-    if min(opposite) < 0 or not is_flat(grad, kernel, stride, opposite, dilation, groups):
-        return None
     dtype = x.dtype
+    opposite = _opposite(kernel, padding, dilation)
+    way = flat(grad.shape, kernel, stride, opposite, dilation, dtype.itemsize)
+    if way is None:
+        return None
     x, w, grad = widened(x), widened(w), widened(grad)
-    to_x, shares = _flat_convolve(
-        grad, _turned(w, groups), None, opposite, dilation, groups, x.shape[2:], x
-    )
+    to_x, shares = _flat_convolve(grad, _turned(w, groups), None, groups, way, x)
     # The share of (channel of x, output, position) belongs to the reversed position.
-    channels, outputs = w.shape[1], w.shape[0] // groups
-    to_w = shares.reshape(groups * channels, outputs, *kernel)
+    to_w = shares.reshape(groups * w.shape[1], len(w) // groups, *kernel)
     return to_x.astype(dtype, copy=False), _turned(to_w, groups).astype(dtype, copy=False)
 
 
@@ -239,14 +243,14 @@ def convolve(
     x, w = widened(x), widened(w)
     batch, kernel = x.shape[0], w.shape[2:]
     outputs = w.shape[0]
+    way = flat(x.shape, kernel, stride, padding, dilation, x.itemsize)
+    if way is not None and x.dtype == w.dtype:
+        y, _ = _flat_convolve(x, w, None if bias is None else widened(bias), groups, way)
+        return y.astype(dtype, copy=False)
     size = out_size(x.shape[2:], kernel, stride, padding, dilation)
     positions = math.prod(size)
     y = np.empty((batch, outputs, *size), np.result_type(x, w))
     if y.size == 0:
-        return y.astype(dtype, copy=False)
-    if x.dtype == w.dtype and is_flat(x, kernel, stride, padding, dilation, groups):
-        offset = None if bias is None else widened(bias)
-        y, _ = _flat_convolve(x, w, offset, padding, dilation, groups, size)
         return y.astype(dtype, copy=False)
     xp = padded(x, padding, padding)
     matrix = w.reshape(groups, outputs // groups, -1)
@@ -296,11 +300,9 @@ def weight_grad(
     shape = (outputs, channels // groups, *kernel)
     if grad.size == 0 or x.size == 0:
         return np.zeros(shape, dtype)
-    if is_flat(x, kernel, stride, padding, dilation, groups) and size == out_size(
-        x.shape[2:], kernel, stride, padding, dilation
-    ):
-        made = _flat_weight_grad(x, grad, kernel, padding, dilation, groups)
-        return made.astype(dtype, copy=False)
+    way = flat(x.shape, kernel, stride, padding, dilation, x.itemsize)
+    if way is not None and size == way.out:
+        return _flat_weight_grad(x, grad, kernel, groups, way).astype(dtype, copy=False)
     columns = _columns(padded(x, padding, padding), kernel, stride, dilation, size)
     depth = math.prod(shape[1:])
     source = grad.reshape(batch, groups, each, positions).transpose(1, 2, 0, 3)
@@ -337,12 +339,9 @@ def scatter(
     if y.size == 0 or g.size == 0:
         return y.astype(dtype, copy=False)
     opposite = _opposite(kernel, padding, dilation)
-    if (
-        min(opposite) >= 0
-        and is_flat(g, kernel, stride, opposite, dilation, groups)
-        and size == out_size(g.shape[2:], kernel, stride, opposite, dilation)
-    ):
-        y, _ = _flat_convolve(g, _turned(w, groups), None, opposite, dilation, groups, size)
+    way = flat(g.shape, kernel, stride, opposite, dilation, g.itemsize)
+    if way is not None and size == way.out:
+        y, _ = _flat_convolve(g, _turned(w, groups), None, groups, way)
         return y.astype(dtype, copy=False)
     each = outputs // groups
     matrix = w.reshape(groups, each, -1).transpose(0, 2, 1)
@@ -354,8 +353,8 @@ def scatter(
         )
         return y.astype(dtype, copy=False)
     around = tuple(n + 2 * p for n, p in zip(size, padding, strict=True))
-    flat = all(s == 1 for s in stride)
-    if flat:
+    unit = all(s == 1 for s in stride)
+    if unit:
         # With stride 1 and the gradient's rows padded to the length of the input's, a kernel
         # position is a mere shift in the flattened image, and one long addition.
         tail = tuple(a - n for a, n in zip(around[1:], g.shape[3:], strict=True))
@@ -366,23 +365,23 @@ def scatter(
     block = min(batch, max(1, _SCATTER_BLOCK // max(1, groups * depth * spread * g.itemsize)))
     taps = (
         _flat_taps(kernel, dilation, around, spread)
-        if flat
+        if unit
         else _taps(kernel, dilation, stride, g.shape[2:])
     )
-    room = (max(math.prod(around), taps[-1][-1].stop),) if flat else around
+    room = (max(math.prod(around), taps[-1][-1].stop),) if unit else around
     inner: Any = (..., *(slice(p, p + n) for p, n in zip(padding, size, strict=True)))
     target = y.transpose(1, 0, *range(2, y.ndim))
     for i in range(0, batch, block):
         images = min(block, batch - i)
         product = np.matmul(
             matrix, source[:, :, i : i + block].reshape(groups, each, images * spread)
-        ).reshape(channels, len(taps), images, *((spread,) if flat else g.shape[2:]))
+        ).reshape(channels, len(taps), images, *((spread,) if unit else g.shape[2:]))
         total = np.zeros((channels, images, *room), y.dtype)
         for number, place in enumerate(taps):
             where: Any = (..., *place)
             part = total[where]
             np.add(part, product[:, number], out=part)
-        if flat:
+        if unit:
             total = total[:, :, : math.prod(around)].reshape(channels, images, *around)
         target[:, i : i + block] = total[inner]
     return y.astype(dtype, copy=False)
