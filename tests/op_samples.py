@@ -67,6 +67,11 @@ COMPLEX_RESULT: set[str] = set()
 NO_DERIVATIVE: set[str] = set()
 
 
+# Ops whose derivative holds for some inputs only, or for functions of the outputs: what turns such
+# an op (a function of tensors) into one that differences can check.
+CHECKED: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {}
+
+
 def number(*shape: int, low: float = -2.0, high: float = 2.0, seed: int = 0) -> np.ndarray:
     """Distinct float64 numbers, so that ties do not blur derivatives."""
     generator = np.random.default_rng([seed, *shape])
@@ -134,7 +139,15 @@ def _join() -> None:
     """Adds the tables of samples/*.py, each of which may have any of those above."""
     for path in sorted((Path(__file__).parent / "samples").glob("[a-z]*.py")):
         family = importlib.import_module("samples." + path.stem)
-        for table in ("DOMAIN", "ATTRS", "SAMPLES", "INTEGER", "COMPLEX_RESULT", "NO_DERIVATIVE"):
+        for table in (
+            "DOMAIN",
+            "ATTRS",
+            "SAMPLES",
+            "INTEGER",
+            "COMPLEX_RESULT",
+            "NO_DERIVATIVE",
+            "CHECKED",
+        ):
             globals()[table].update(getattr(family, table, {}))
 
 

@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 
 import taper
-from op_samples import ATTRS, COMPLEX_RESULT, DOMAIN, INTEGER, NO_DERIVATIVE, SAMPLES, number
+from op_samples import (
+    ATTRS,
+    CHECKED,
+    COMPLEX_RESULT,
+    DOMAIN,
+    INTEGER,
+    NO_DERIVATIVE,
+    SAMPLES,
+    number,
+)
 from taper.autograd.gradcheck import gradcheck, gradgradcheck
 from taper.dispatch import apply
 from taper.errors import GradError
@@ -117,7 +126,7 @@ def with_clones(name: str, attrs: dict):
         )
         return made[0] if len(made) == 1 else made
 
-    return function
+    return CHECKED[name](function) if name in CHECKED else function
 
 
 @pytest.mark.parametrize("name", sorted(set(NUMPY) & set(ELEMENTWISE)))

@@ -18,14 +18,14 @@ from taper.dispatch import apply
 from taper.errors import GradError, LinAlgError, ShapeError, UnsupportedDtype
 from taper.op import Opaque, op, public
 from taper.ops import elimination
-from taper.ops.matmul import adjoint
+from taper.ops.matmul import adjoint, broadcast_batches
 from taper.ops.matrix_checks import (
     check_floating,
     check_info,
     check_matrices,
     check_square,
 )
-from taper.ops.solve import Solve, SolveTriangular, check_older_pair, solve_upper
+from taper.ops.solve import NOT_INVERTIBLE, Solve, check_older_pair, solve_upper
 from taper.tensor import Tensor, wrap
 
 
@@ -122,6 +122,33 @@ def torch_cholesky(input: Tensor, upper: bool = False) -> Tensor:
     return _cholesky("cholesky", input, upper, True)[0]
 
 
+@op
+class CholeskySolve(Opaque):
+    """X of A @ X = input, where `factor` is a Cholesky factor of A."""
+
+    name = "cholesky_solve"
+    node_name = "CholeskySolveBackward0"
+    saves = ("input.shape", "factor", "out")
+
+    def forward(self, m: Any, input: Any, factor: Any, *, upper: bool) -> Any:
+        lower = adjoint(m, factor) if upper else factor
+        half = elimination.solve_triangular(lower, input, upper=False, unit=False)
+        return elimination.solve_triangular(adjoint(m, lower), half, upper=True, unit=False)
+
+    def vjp(
+        self, m: Any, grad: Any, out: Any, input: Any, factor: Any, *, upper: bool, needs: Any
+    ) -> Any:
+        to_input = m.call(CholeskySolve, grad, factor, upper=upper)
+        to_factor = None
+        if needs[1]:
+            # The factor counts as a whole matrix here, not as a triangle.
+            half = m.matmul(to_input, adjoint(m, out))
+            both = half + adjoint(m, half)
+            whole = m.matmul(factor, both) if upper else m.matmul(both, factor)
+            to_factor = m.sum_to(-whole, tuple(factor.shape))
+        return m.sum_to(to_input, tuple(input)) if needs[0] else None, to_factor
+
+
 @public(method=True, out=True)
 def cholesky_solve(input: Tensor, L: Tensor, upper: bool = False) -> Tensor:
     """X of A @ X = input, where A has the Cholesky factor L.
@@ -136,9 +163,8 @@ def cholesky_solve(input: Tensor, L: Tensor, upper: bool = False) -> Tensor:
             )
     check_older_pair("cholesky_solve", input, L)
     _refuse(L, "cholesky_solve_cpu")
-    factor = L.mH if upper else L
-    half = apply(SolveTriangular, factor, input, upper=False, unit=False)
-    return apply(SolveTriangular, factor.mH, half, upper=True, unit=False)
+    broadcast_batches("cholesky_solve", input._array.shape[:-2], L._array.shape[:-2])
+    return apply(CholeskySolve, input, L, upper=upper)
 
 
 @public(method=True, out=True)
@@ -149,16 +175,12 @@ def cholesky_inverse(input: Tensor, upper: bool = False) -> Tensor:
     """
     check_square("cholesky_inverse", input)
     _refuse(input, "cholesky_inverse_cpu")
-    zeros = np.diagonal(input._array, 0, -2, -1) == 0
-    info = np.where(zeros.any(-1), zeros.argmax(-1) + 1, 0)
-    check_info(
-        "cholesky_inverse",
-        info,
-        "The diagonal element {info} is zero, the inversion could not be completed because the "
-        "input matrix is singular.",
-    )
-    n = input._array.shape[-1]
-    return cholesky_solve(wrap(np.eye(n, dtype=input._array.dtype)), input, upper)
+    zero = np.diagonal(input._array, 0, -2, -1) == 0
+    if zero.any():
+        info = np.where(zero.any(-1), zero.argmax(-1) + 1, 0)
+        check_info("cholesky_inverse", info, NOT_INVERTIBLE)
+    eye = wrap(np.eye(input._array.shape[-1], dtype=input._array.dtype))
+    return apply(CholeskySolve, eye, input, upper=upper)
 
 
 def _refuse(x: Tensor, kernel: str) -> None:
@@ -307,7 +329,8 @@ class Eigh(Opaque):
         inner = m.matmul(turned, to_vectors)
         _check_phase(m, m.diagonal(inner, 0, -2, -1), "linalg_eigh", "eigenvectors")
         diagonal = 0 if to_values is None else to_values[..., None, :]
-        inner = m.where(_eye(values.shape[-1]), diagonal, inner / _gaps(m, values))
+        skew = (inner - adjoint(m, inner)) / 2  # the vectors stay orthonormal
+        inner = m.where(_eye(values.shape[-1]), diagonal, skew / _gaps(m, values))
         return m.matmul(m.matmul(vectors, inner), turned)
 
 

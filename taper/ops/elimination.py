@@ -6,6 +6,8 @@ matrix products. No tensors here; the ops on top are in solve.py and decompose.p
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 # Below these sizes the work goes row by row and column by column.
@@ -53,7 +55,7 @@ def lu_factor(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     *batch, rows, columns = a.shape
     count = min(rows, columns)
-    lu = np.array(a).reshape(-1, rows, columns)
+    lu = np.array(a).reshape(prod(batch), rows, columns)
     pivots = np.zeros((len(lu), count), np.int32)
     info = np.zeros(len(lu), np.int32)
     for start in range(0, count, _PANEL):
@@ -95,7 +97,7 @@ def _size(x: np.ndarray) -> np.ndarray:
 
 def permutation(pivots: np.ndarray, rows: int) -> np.ndarray:
     """The order in which the swaps leave the rows: row i of the swapped matrix was row order[i]."""
-    flat = pivots.reshape(-1, pivots.shape[-1])
+    flat = pivots.reshape(prod(pivots.shape[:-1]), pivots.shape[-1])
     order = np.tile(np.arange(rows), (len(flat), 1))
     every = np.arange(len(flat))
     for j in range(min(flat.shape[1], rows)):
@@ -110,7 +112,7 @@ def cholesky(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """L of L @ L^H = a, from the lower triangle, and a report: 0, or the order of the first
     leading minor that is not positive; elimination stops there.
     """
-    flat = np.tril(a).reshape(-1, *a.shape[-2:])
+    flat = np.tril(a).reshape(prod(a.shape[:-2]), *a.shape[-2:])
     info = np.zeros(len(flat), np.int32)
     for j in range(a.shape[-1]):
         done = flat[:, j:, :j]

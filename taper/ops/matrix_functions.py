@@ -10,8 +10,10 @@ from taper.dispatch import apply
 from taper.errors import ShapeError
 from taper.op import Opaque, op, public
 from taper.ops.arguments import narrowed, widened
+from taper.ops.cumulative import cumprod
+from taper.ops.join import cat
 from taper.ops.matmul import adjoint, matmul
-from taper.ops.matrix_checks import check_square
+from taper.ops.matrix_checks import check_floating, check_square
 from taper.ops.solve import inv
 from taper.tensor import Tensor, wrap
 
@@ -81,8 +83,6 @@ def matrix_exp(A: Tensor) -> Tensor:
     """
     check_square("linalg.matrix_exp", A)
     if A._array.dtype.kind not in "fcV":
-        from taper.ops.matrix_checks import check_floating
-
         check_floating("linalg.matrix_exp", A)
     return apply(MatrixExp, A)
 
@@ -94,8 +94,9 @@ def _power(A: Tensor, n: Any) -> Tensor:
             f"linalg_matrix_power(): argument 'n' (position 2) must be int, not {type(n).__name__}"
         )
     if n == 0:
-        eye = np.eye(A._array.shape[-1], dtype=A._array.dtype)
-        return wrap(np.broadcast_to(eye, A._array.shape).copy())
+        # The result does not depend on A, yet it is on the tape, with a gradient of zero.
+        nothing = A.masked_fill(wrap(np.ones((), bool)), 0)
+        return nothing + wrap(np.eye(A._array.shape[-1], dtype=A._array.dtype))
     if n < 0:
         A, n = inv(A), -n
     if n == 1:
@@ -140,16 +141,15 @@ def vander(x: Tensor, *, N: int | None = None) -> Tensor:
     count = (x._array.shape[-1] if x._array.ndim else 1) if N is None else N
     if count <= 1:
         raise ShapeError("N must be greater than 1.")
-    return _powers(x, count)
+    return _powers(x if x._array.ndim else x.unsqueeze(0), count)
 
 
 def _powers(x: Tensor, count: int) -> Tensor:
-    from taper.ops.cumulative import cumprod
-    from taper.ops.join import cat
-
     ones = wrap(np.ones((*x._array.shape, 1), x._array.dtype))
     if count == 1:
         return ones
+    if count == 2:
+        return cat([ones, x.unsqueeze(-1)], -1)
     repeated = x.unsqueeze(-1).expand(*x._array.shape, count - 1)
     return cat([ones, cumprod(repeated, -1)], -1)
 

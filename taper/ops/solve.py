@@ -192,7 +192,7 @@ class Slogdet(Opaque):
         to_sign, scale = grads
         array = getattr(input, "_array", input)
         if to_sign is not None and array.dtype.kind == "c":
-            turn = -1j * m.imag(conj_of(m, to_sign) * out[0])
+            turn = m.asarray(m.imag(conj_of(m, to_sign) * out[0])) * -1j
             scale = turn if scale is None else scale + turn
         elif scale is None:
             return None  # the sign of a real determinant is constant
