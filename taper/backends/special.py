@@ -134,8 +134,11 @@ def wide(function: Callable[..., np.ndarray]) -> Callable[..., Any]:
 
     def rounded(*inputs: Any) -> Any:
         arrays = [np.asarray(x) for x in inputs]
+        shape = arrays[0].shape
         own = np.result_type(*arrays) if len(arrays) > 1 else arrays[0].dtype
-        result = function(*[a.astype(np.float64) for a in arrays])
+        result = function(*[np.atleast_1d(a.astype(np.float64)) for a in arrays])
+        if len(arrays) == 1:
+            result = result.reshape(shape)
         return result if own == np.float64 or own.kind not in "fV" else result.astype(own)
 
     rounded.__name__ = function.__name__
@@ -179,12 +182,13 @@ def _exp_minus_square(x: np.ndarray) -> np.ndarray:
 @wide
 def erf(x: np.ndarray) -> np.ndarray:
     """2/sqrt(pi) times the integral of exp(-t**2) from 0 to x."""
-    size = np.abs(x)
-    small = x * horner(np.minimum(size * size, 1.0), _ERF)
-    if not (size > 1).any():
-        return small
-    tail = _exp_minus_square(size) * _scaled_erfc(size)
-    return np.where(size > 1, np.copysign(1 - tail, x), small)
+    result = x * horner(np.minimum(x * x, 1.0), _ERF)
+    outside = np.abs(x) > 1
+    if outside.any():  # the longer way only for the elements that need it
+        size = np.abs(x[outside])
+        tail = _exp_minus_square(size) * _scaled_erfc(size)
+        result[outside] = np.copysign(1 - tail, x[outside])
+    return result
 
 
 @wide
