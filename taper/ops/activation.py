@@ -106,9 +106,8 @@ class Threshold(Elementwise):
     saves = ("input",)
 
     def formula(self, m: Any, input: Any, *, threshold: Any, value: Any) -> Any:
-        if input.dtype.kind in "iu":
-            threshold, value = int(threshold), int(value)
-        return m.where(input <= threshold, input.dtype.type(value), input)
+        limit = input.dtype.type
+        return m.where(input <= limit(threshold), limit(value), input)
 
     def vjp(
         self, m: Any, grad: Any, out: Any, input: Any, *, threshold: float, value: float
@@ -177,9 +176,8 @@ class Hardtanh(Elementwise):
     saves = ("input",)
 
     def formula(self, m: Any, input: Any, *, low: Any, high: Any) -> Any:
-        if input.dtype.kind in "iu":
-            low, high = int(low), int(high)
-        return m.minimum(m.maximum(input, low), high)
+        limit = input.dtype.type  # a Python number would widen bfloat16
+        return m.minimum(m.maximum(input, limit(low)), limit(high))
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, low: float, high: float) -> Any:
         return m.call(ZeroOutside, grad, input, low=low, high=high)
@@ -238,7 +236,7 @@ class Hardsigmoid(Elementwise):
         return narrowed(m.minimum(m.maximum(x + 3, 0), 6) / 6, input)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any) -> Any:
-        return m.call(ZeroOutside, grad, input, low=-3.0, high=3.0) / 6
+        return m.where((input > -3) & (input < 3), grad / 6, 0)
 
 
 @op
@@ -301,7 +299,8 @@ class Softshrink(Elementwise):
     saves = ("input",)
 
     def formula(self, m: Any, input: Any, *, lambd: float) -> Any:
-        return input - m.minimum(m.maximum(input, -lambd), lambd)
+        limit = input.dtype.type  # a Python number would widen bfloat16
+        return input - m.minimum(m.maximum(input, limit(-lambd)), limit(lambd))
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, lambd: float) -> Any:
         return m.call(ZeroInside, grad, input, low=-lambd, high=lambd)

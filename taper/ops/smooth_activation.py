@@ -28,6 +28,11 @@ SELU_ALPHA = 1.6732632423543772848170429916717
 SELU_SCALE = 1.0507009873554804934193349852946
 
 
+def _wide(m: Any, *operands: Any) -> Any:
+    """Arrays of the half types in float32, for a derivative of several steps."""
+    return tuple(widened(x) for x in operands) if m.on_arrays else operands
+
+
 # ---------------------------------------------------------------- exponential linear units
 
 
@@ -45,6 +50,7 @@ class _Exponential(Elementwise):
     def vjp(
         self, m: Any, grad: Any, out: Any, input: Any, *, alpha: float, scale: float, rate: float
     ) -> Any:
+        grad, input = _wide(m, grad, input)
         below = m.exp(m.where(input <= 0, input, 0) * rate) * (alpha * scale * rate)
         return grad * m.where(input <= 0, below, scale)
 
@@ -157,6 +163,7 @@ class Gelu(Elementwise):
         return narrowed(share, input)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any) -> Any:
+        grad, input = _wide(m, grad, input)
         share = (m.erf(input * SQRT_HALF) + 1) * 0.5
         return grad * (share + input * m.exp(input * input * -0.5) * DENSITY)
 
@@ -173,6 +180,7 @@ class GeluTanh(Elementwise):
         return narrowed(x * (m.tanh(_bent(x)) + 1) * 0.5, input)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any) -> Any:
+        grad, input = _wide(m, grad, input)
         t = m.tanh(_bent(input))
         slope = (1 - t * t) * (input * input * (3 * CUBIC) + 1) * TANH_SCALE
         return grad * ((t + 1) * 0.5 + input * slope * 0.5)
@@ -193,6 +201,7 @@ class Silu(Elementwise):
         return narrowed(x / (1 + m.exp(-x)), input)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any) -> Any:
+        grad, input = _wide(m, grad, input)
         s = 1 / (1 + m.exp(-input)) if is_complex(input) else m.sigmoid(input)
         return grad * conj_of(m, s * (input * (1 - s) + 1))
 
@@ -208,13 +217,14 @@ class Mish(Elementwise):
         return narrowed(x * m.tanh(_softplus(m, x)), input)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any) -> Any:
+        grad, input = _wide(m, grad, input)
         t = m.tanh(_softplus(m, input))
         return grad * (t + input * m.sigmoid(input) * (1 - t * t))
 
 
 def _softplus(m: Any, x: Any) -> Any:
     """log(1 + exp(x)) without overflow."""
-    return m.maximum(x, 0 * x) + m.log1p(m.exp(-m.absolute(x)))
+    return m.where(x > 0, x, 0) + m.log1p(m.exp(-m.absolute(x)))
 
 
 @public(out=True, namespaces=("nn.functional",))
@@ -270,6 +280,7 @@ class Softplus(Elementwise):
         return narrowed(m.where(straight, x, m.log1p(m.exp(bent)) / beta), input)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, beta: float, threshold: float) -> Any:
+        grad, input = _wide(m, grad, input)
         bent = input * beta
         return m.where(bent > threshold, grad, grad * m.sigmoid(bent))
 
@@ -286,6 +297,7 @@ class LogSigmoid(Elementwise):
         return narrowed(m.minimum(x, 0) - m.log1p(m.exp(-m.absolute(x))), input)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any) -> Any:
+        grad, input = _wide(m, grad, input)
         return grad * m.sigmoid(-input)
 
 
@@ -348,6 +360,7 @@ class Gate(Elementwise):
         return narrowed(widened(input) * m.sigmoid(widened(gate)), input)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, gate: Any) -> Any:
+        grad, input, gate = _wide(m, grad, input, gate)
         s = m.sigmoid(gate)
         return grad * s, grad * input * s * (1 - s)
 
