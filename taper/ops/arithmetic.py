@@ -139,6 +139,9 @@ class PowScalar(Elementwise):
             return m.multiply(input, input)
         if exponent == 0.5:
             return m.sqrt(input)
+        if input.dtype.kind == "V":
+            # numpy would give float32 for bfloat16 and a Python float.
+            return m.power(input.astype(np.float32), exponent).astype(input.dtype)
         return m.power(input, exponent)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, exponent: Any) -> Any:

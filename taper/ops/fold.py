@@ -106,7 +106,7 @@ class PixelShuffle(Opaque):
 
     def forward(self, m: Any, input: Any, *, factor: Any) -> Any:
         *lead, channels, height, width = input.shape
-        split = input.reshape(-1, channels // factor**2, factor, factor, height, width)
+        split = input.reshape(math.prod(lead), channels // factor**2, factor, factor, height, width)
         return split.transpose(0, 1, 4, 2, 5, 3).reshape(
             *lead, channels // factor**2, height * factor, width * factor
         )
@@ -121,7 +121,9 @@ class PixelUnshuffle(Opaque):
 
     def forward(self, m: Any, input: Any, *, factor: Any) -> Any:
         *lead, channels, height, width = input.shape
-        split = input.reshape(-1, channels, height // factor, factor, width // factor, factor)
+        split = input.reshape(
+            math.prod(lead), channels, height // factor, factor, width // factor, factor
+        )
         return split.transpose(0, 1, 3, 5, 2, 4).reshape(
             *lead, channels * factor**2, height // factor, width // factor
         )

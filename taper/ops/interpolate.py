@@ -196,17 +196,38 @@ def _resampled(x: np.ndarray, taps: list[Tap], axis: int) -> np.ndarray:
     return total
 
 
+def _resampled_bytes(x: np.ndarray, axes: tuple[Axis, ...]) -> np.ndarray:
+    """Bytes resampled as image libraries do: 16-bit integer weights, and bytes in between, the last
+    dimension first.
+    """
+    for axis in range(-1, -len(axes) - 1, -1):
+        if axes[axis][1] == axes[axis][2]:
+            continue
+        taps = table(axes[axis], False)
+        weights = [np.ones(axes[axis][2]) if w is None else w for _, w in taps]
+        largest = max(float(w.max()) for w in weights)
+        bits = 0
+        while bits < 22 and int(0.5 + largest * (1 << (bits + 1))) < 1 << 15:
+            bits += 1
+        whole = [np.trunc(w * (1 << bits) + np.copysign(0.5, w)).astype(np.int32) for w in weights]
+        total = _resampled(
+            x.astype(np.int32), [(t[0], w) for t, w in zip(taps, whole, strict=True)], axis
+        )
+        x = np.clip((total + (1 << (bits - 1))) >> bits, 0, 255).astype(np.uint8)
+    return x
+
+
 def resample(x: np.ndarray, axes: tuple[Axis, ...], adjoint: bool = False) -> np.ndarray:
     """The array with its last len(axes) dimensions resampled."""
     exact = axes[0][0].startswith("nearest") and not adjoint
-    made = x if exact else x.astype(np.float32) if x.dtype.kind == "u" else widened(x)
+    if x.dtype == np.uint8 and not exact:
+        return _resampled_bytes(x, axes)
+    made = x if exact else widened(x)
     # Those that shrink the array go first.
     growth = [a[1] / a[2] if adjoint else a[2] / a[1] for a in axes]
     for place in sorted(range(len(axes)), key=lambda i: (growth[i], -i)):
         taps = table(axes[place], adjoint)
         made = _resampled(made, taps, place - len(axes))
-    if x.dtype.kind == "u" and not exact:
-        made = np.clip(np.rint(made), 0, 255)
     made = made.astype(x.dtype, copy=False)
     return made.copy() if made.base is not None or made is x else made
 
@@ -316,7 +337,7 @@ def upsampled(
             f"Non-empty {rank + 2}D data tensor expected but got a tensor with sizes {list(shape)}",
         )
     _supported(input, mode or kind, kind, rank)
-    dtype = "d" if input._array.dtype == np.float64 else "f"
+    dtype = "d" if input._array.dtype in (np.float64, np.uint8) else "f"
     axes = tuple(
         (kind, n, o, s, corners, dtype) for n, o, s in zip(before, size, scales, strict=True)
     )

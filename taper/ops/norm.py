@@ -343,6 +343,17 @@ def _fixed_moments(mean: Tensor, variance: Tensor, eps: float) -> Moments:
     return widened(mean._array).copy(), 1 / np.sqrt(widened(variance._array) + eps)
 
 
+def _empty(input: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    """The norm of no elements, from which weight and bias get gradients of zeros."""
+    ones = (1,) * (input._array.ndim - 2)
+    result = input.clone()
+    if weight is not None:
+        result = result * weight.to(input.dtype).reshape(*weight.shape, *ones)
+    if bias is not None:
+        result = result + bias.to(input.dtype).reshape(*bias.shape, *ones)
+    return result
+
+
 def _batch_normalized(
     input: Tensor,
     running_mean: Tensor | None,
@@ -357,12 +368,7 @@ def _batch_normalized(
     """The result, and the moments it was normalized with."""
     _check_batch_norm(name, input, running_mean, running_var, weight, bias, training)
     if not input._array.size:  # nothing to normalize, and no statistics to learn from
-        result = input.clone()
-        for parameter in (weight, bias):
-            if parameter is not None and parameter._array.size:
-                share = parameter[0].to(input.dtype)
-                result = result * share if parameter is weight else result + share
-        return result, None
+        return _empty(input, weight, bias), None
     weight = unit_weight(input, weight, bias)
     if not training:
         assert running_mean is not None and running_var is not None
@@ -646,12 +652,11 @@ def _group_normalized(
     refuse(input, "iubc", "GroupNormKernelImpl")
     check_parameters("group_norm", input, weight, bias)
     x = widened(input._array)
-    if x.size:
-        mean, variance = group_moments(x, num_groups)
-        moments = mean, 1 / np.sqrt(variance + eps)
-    else:
+    if not x.size:
         empty = np.zeros((shape[0], num_groups), x.dtype)
-        moments = empty, empty
+        return _empty(input, weight, bias), (empty, empty.copy())
+    mean, variance = group_moments(x, num_groups)
+    moments = mean, 1 / np.sqrt(variance + eps)
     weight = unit_weight(input, weight, bias)
     result = apply(GroupNorm, input, weight, bias, groups=num_groups, eps=eps, moments=moments)
     return result, moments
@@ -746,7 +751,7 @@ def _instance_normalized(
     x = widened(input._array)
     channels = shape[1]
     if not x.size:
-        return input.clone()
+        return _empty(input, weight, bias)
     weight = unit_weight(input, weight, bias)
     mean, variance = group_moments(x, channels)
     moments = mean, 1 / np.sqrt(variance + eps)
