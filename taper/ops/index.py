@@ -13,6 +13,7 @@ import numpy as np
 
 from taper.autograd.grad_mode import mode
 from taper.dispatch import apply, assign, check_writable, store, touch
+from taper.dtypes import cpp_name
 from taper.errors import DimError, ShapeError
 from taper.op import Opaque, op, public
 from taper.ops.view import Select, Slice
@@ -122,7 +123,8 @@ def _as_index(item: Any) -> Tensor | None:
         from taper.ops.create import tensor
 
         made = tensor(list(item))
-        return made.long() if made.numel() == 0 else made
+        # Lists of floats are truncated; tensors of floats are refused.
+        return made.long() if made._array.dtype.kind == "f" else made
     return None
 
 
@@ -178,31 +180,50 @@ def parse(shape: tuple[int, ...], key: Any) -> tuple[tuple[Any, ...], list[Tenso
             parsed.append(item.__index__())
             used += 1
         else:
-            raise TypeError(
+            if isinstance(item, str):
+                raise TypeError("new(): invalid data type 'str'")
+            raise DimError(
                 "only integers, slices (`:`), ellipsis (`...`), None and long or byte "
                 f"Variables are valid indices (got {type(item).__name__})"
             )
     if used > len(shape):
-        if len(shape) == 0 and all(isinstance(p, int) for p in parsed):
-            raise DimError(
-                "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or "
-                "`tensor.item<T>()` in C++ to convert a 0-dim tensor to a number"
-            )
+        if len(shape) == 0 and not isinstance(key, tuple) and isinstance(parsed[0], int):
+            raise _index_of_number(parsed[0])
         raise DimError(f"too many indices for tensor of dimension {len(shape)}")
-    if sum(p is Ellipsis for p in parsed) > 1:
-        raise DimError("an index can only have a single ellipsis ('...')")
+    # The first ellipsis stands for all dimensions that are not named; others for none.
     place = next((i for i, p in enumerate(parsed) if p is Ellipsis), len(parsed))
     parsed[place : place + 1] = [slice(None)] * (len(shape) - used)
+    parsed = [p for p in parsed if p is not Ellipsis]
     return _split_key(shape, parsed)
+
+
+def _index_of_number(index: int) -> DimError:
+    """The error of indexing a 0-d tensor with an integer."""
+    if index:
+        return DimError(f"index {index} is out of bounds for dimension 0 with size 0")
+    return DimError(
+        "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or "
+        "`tensor.item<T>()` in C++ to convert a 0-dim tensor to a number"
+    )
 
 
 def _slice(item: slice) -> slice:
     step = item.step
     if step is not None and int(step) <= 0:
-        raise ValueError("step must be greater than zero")
+        raise ValueError(
+            "step must be greater than zero" if int(step) else "slice step cannot be zero"
+        )
     if all(v is None or type(v) is int for v in (item.start, item.stop, step)):
         return item
-    return slice(*[None if v is None else v.__index__() for v in (item.start, item.stop, step)])
+    return slice(*[_bound(v) for v in (item.start, item.stop, step)])
+
+
+def _bound(value: Any) -> int | None:
+    if value is None:
+        return None
+    if not hasattr(value, "__index__"):
+        raise TypeError("slice indices must be integers or None or have an __index__ method")
+    return int(value.__index__())
 
 
 def _split_key(shape: Any, parsed: list[Any]) -> tuple[tuple[Any, ...], list[Tensor], list[Any]]:
@@ -272,10 +293,7 @@ def getitem(self: Tensor, key: Any) -> Tensor:
     shape = self._array.shape
     if type(key) is int:
         if not shape:
-            raise DimError(
-                "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or "
-                "`tensor.item<T>()` in C++ to convert a 0-dim tensor to a number"
-            )
+            raise _index_of_number(key)
         extent = shape[0]
         if not -extent <= key < extent:
             raise DimError(f"index {key} is out of bounds for dimension 0 with size {extent}")
@@ -298,8 +316,12 @@ def _check_bounds(self: Tensor, basic: Any, indices: list[Tensor], spec: list[An
         index = indices[s]._array
         if index.dtype.kind == "b":
             dim += index.ndim
+            if len(indices) > 1:
+                used.append((int(np.count_nonzero(index)),))
             continue
         extent = shape[dim]
+        if index.size and not extent:
+            raise DimError("index is out of bounds for dimension with size 0")
         if index.size and (index.min() < -extent or index.max() >= extent):
             bad = index[(index < -extent) | (index >= extent)].flat[0]
             raise DimError(f"index {bad} is out of bounds for dimension {dim} with size {extent}")
@@ -318,12 +340,10 @@ def setitem(self: Tensor, key: Any, value: Any) -> None:
     """Writes `value` (a number or a tensor that broadcasts) where `key` selects."""
     basic, indices, spec = parse(self._array.shape, key)
     if not isinstance(value, Tensor):
-        if isinstance(value, (bool, int, float, complex, np.generic)):
-            value = wrap(np.asarray(value))
-        else:
-            from taper.ops.create import tensor
-
-            value = tensor(value)
+        if not isinstance(value, (bool, int, float, complex, np.generic)):
+            kind = cpp_name(self.dtype)
+            raise TypeError(f"can't assign a {type(value).__name__} to a torch.{kind}Tensor")
+        value = wrap(np.asarray(value))
     taped = mode.grad and (value.requires_grad or self.requires_grad)
     if indices:
         _check_bounds(self, basic, indices, spec)
@@ -344,14 +364,14 @@ def setitem(self: Tensor, key: Any, value: Any) -> None:
     assign(view, source, "copy_")
 
 
-def _fit(source: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _fit(source: np.ndarray, shape: tuple[int, ...], indexed: bool = False) -> np.ndarray:
     """The source without leading dimensions of size 1 that the target lacks."""
     while source.ndim > len(shape) and source.shape[0] == 1:
         source = source[0]
     try:
         return np.broadcast_to(source, shape)
     except ValueError:
-        for back in range(1, min(source.ndim, len(shape)) + 1):
+        for back in range(1, 0 if indexed else min(source.ndim, len(shape)) + 1):
             if source.shape[-back] not in (1, shape[-back]):
                 raise ShapeError(
                     f"The expanded size of the tensor ({shape[-back]}) must match the existing "
@@ -383,7 +403,7 @@ def _put_indexed(
         source = value._array
         key = numpy_key([i._array for i in indices], spec)
         shape = _picked_shape(place, key)
-        put(place, key, _fit(source, shape), accumulate)
+        put(place, key, _fit(source, shape, indexed=True), accumulate)
         touch(self)
         return
     view = _basic(self, basic)

@@ -1,0 +1,158 @@
+"""Indexing: what is a view, what is a copy, what is refused and with which words."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import taper
+from taper import tensor
+
+X = np.arange(24.0).reshape(2, 3, 4)
+
+BASIC = [
+    0,
+    -1,
+    (1, 2),
+    slice(None),
+    slice(1, None),
+    (slice(None), slice(None, None, 2)),
+    (..., 0),
+    (0, ..., 1),
+    None,
+    (slice(None), None, 1),
+    (1, 2, 3),
+    (slice(5, 9),),
+    (slice(-2, None), ..., None),
+]
+
+
+@pytest.fixture
+def x():
+    return tensor(X.copy())
+
+
+@pytest.mark.parametrize("key", BASIC, ids=str)
+def test_basic_keys_give_views(x, key):
+    found = x[key]
+
+    np.testing.assert_array_equal(found.numpy(), X[key])
+    found.fill_(-7)
+    expected = X.copy()
+    expected[key] = -7
+    np.testing.assert_array_equal(x.numpy(), expected)
+
+
+ADVANCED = [
+    ([0, 1],),
+    (np.array([1, 0, 1]),),
+    (slice(None), [2, 0]),
+    ([0, 1], [1, 2]),
+    ([[0], [1]], [1, 2, 0]),
+    ([0, 1], slice(None), [1, 2]),
+    (0, slice(None), [3, 3]),
+    (..., [1, 2]),
+    (X > 11,),
+    (slice(None), X[0] > 5),
+    (np.array([True, False]), 1),
+    (None, [1]),
+]
+
+
+@pytest.mark.parametrize("key", ADVANCED, ids=str)
+def test_index_tensors_give_copies_in_numpys_order_of_dimensions(x, key):
+    mine = tuple(taper.from_numpy(k) if isinstance(k, np.ndarray) else k for k in key)
+
+    found = x[mine]
+
+    np.testing.assert_array_equal(found.numpy(), X[key])
+    found.fill_(-7)
+    np.testing.assert_array_equal(x.numpy(), X)
+
+
+@pytest.mark.parametrize("key", BASIC + ADVANCED, ids=str)
+def test_assignment_writes_where_the_key_selects(x, key):
+    mine = key
+    if isinstance(key, tuple):
+        mine = tuple(taper.from_numpy(k) if isinstance(k, np.ndarray) else k for k in key)
+    expected = X.copy()
+    value = -np.arange(X[key].size, dtype=np.float64).reshape(X[key].shape) - 1
+    if X[key].size == np.unique(X[key]).size:  # which of two equal places wins is not defined
+        expected[key] = value
+        x[mine] = tensor(value)
+    else:
+        expected[key] = -1
+        x[mine] = -1
+
+    np.testing.assert_array_equal(x.numpy(), expected)
+
+
+@pytest.mark.parametrize("key", BASIC + ADVANCED, ids=str)
+def test_the_gradient_of_an_index_counts_every_use(x, key):
+    x.requires_grad_()
+    mine = key
+    if isinstance(key, tuple):
+        mine = tuple(taper.from_numpy(k) if isinstance(k, np.ndarray) else k for k in key)
+
+    x[mine].sum().backward()
+
+    uses = np.zeros_like(X)
+    np.add.at(uses, key, 1)
+    np.testing.assert_array_equal(x.grad.numpy(), uses)
+
+
+def test_a_list_of_slices_is_a_tuple_and_a_list_of_floats_is_truncated(x):
+    assert x[[0, slice(1, 2)]].shape == (1, 4)
+    assert x[[1.5]].tolist() == x[[1]].tolist()
+
+
+def test_a_python_bool_adds_a_dimension(x):
+    assert x[True].shape == (1, 2, 3, 4)
+    assert x[False].shape == (0, 2, 3, 4)
+
+
+def test_numbers_and_index_tensors_of_several_integer_dtypes_work_as_indices(x):
+    assert x[tensor(1)].shape == (3, 4)
+    assert x[np.int64(1)].shape == (3, 4)
+    assert x[tensor([1], dtype=taper.int32)].shape == (1, 3, 4)
+    assert x[tensor(0) : tensor(1)].shape == (1, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("key", "error", "text"),
+    [
+        (2, IndexError, "index 2 is out of bounds for dimension 0 with size 2"),
+        ((0, -4), IndexError, "index -4 is out of bounds for dimension 1 with size 3"),
+        (([0, 2],), IndexError, "index 2 is out of bounds for dimension 0 with size 2"),
+        ((0, 0, 0, 0), IndexError, "too many indices for tensor of dimension 3"),
+        (slice(None, None, -1), ValueError, "step must be greater than zero"),
+        (slice(None, None, 0), ValueError, "slice step cannot be zero"),
+        (1.5, IndexError, "only integers, slices"),
+        ("a", TypeError, "invalid data type 'str'"),
+        (slice(1.0, None), TypeError, "slice indices must be integers or None"),
+    ],
+    ids=str,
+)
+def test_a_wrong_key_says_what_is_wrong(x, key, error, text):
+    with pytest.raises(error, match=text):
+        x[key]
+
+
+def test_wrong_index_tensors_say_what_is_wrong(x):
+    with pytest.raises(IndexError, match="must be long, int, byte or bool tensors"):
+        x[tensor([0.5])]
+    with pytest.raises(IndexError, match=r"shape of the mask \[3\] at index 0 does not match"):
+        x[tensor([True, False, True])]
+    with pytest.raises(IndexError, match=r"could not be broadcast together with shapes \[2\], \[3"):
+        x[tensor([0, 1]), tensor([0, 1, 2])]
+    with pytest.raises(IndexError, match="invalid index of a 0-dim tensor"):
+        tensor(1.0)[0]
+
+
+def test_wrong_values_say_what_is_wrong(x):
+    with pytest.raises(TypeError, match=r"can't assign a list to a torch.DoubleTensor"):
+        x[0] = [1, 2]
+    with pytest.raises(RuntimeError, match=r"expanded size of the tensor \(4\) must match"):
+        x[0] = taper.ones(3)
+    with pytest.raises(RuntimeError, match=r"value tensor of shape \[3\] cannot be broadcast to"):
+        x[x > 11] = taper.ones(3)
