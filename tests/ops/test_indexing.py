@@ -50,7 +50,6 @@ ADVANCED = [
     ([0, 1], [1, 2]),
     ([[0], [1]], [1, 2, 0]),
     ([0, 1], slice(None), [1, 2]),
-    (0, slice(None), [3, 3]),
     (..., [1, 2]),
     (X > 11,),
     (slice(None), X[0] > 5),
@@ -99,6 +98,11 @@ def test_the_gradient_of_an_index_counts_every_use(x, key):
     uses = np.zeros_like(X)
     np.add.at(uses, key, 1)
     np.testing.assert_array_equal(x.grad.numpy(), uses)
+
+
+def test_a_number_is_applied_before_the_index_tensors_are_unlike_in_numpy(x):
+    assert x[0, :, [3, 3]].shape == (3, 2)
+    assert X[0, :, [3, 3]].shape == (2, 3)
 
 
 def test_a_list_of_slices_is_a_tuple_and_a_list_of_floats_is_truncated(x):
