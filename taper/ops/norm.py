@@ -421,6 +421,9 @@ def batch_norm(
     Source: Ioffe and Szegedy, Batch normalization, 2015.
     """
     _check_pair(running_mean, running_var)
+    if eps <= 0 and (training or eps < 0):
+        rule = "positive during training" if training else "non-negative"
+        raise ValueError(f"batch_norm eps must be {rule}, but got {eps}")
     shape = input._array.shape
     if training and len(shape) > 1 and input._array.size == shape[1] and shape[1]:
         raise ValueError(
