@@ -19,6 +19,10 @@ from taper.ops.arguments import widened
 from taper.ops.reduction import reduction_of
 from taper.tensor import Tensor
 
+# Up to this many classes it is quicker to transpose the scores than to reduce each short row:
+# 2 us against 7 us for (64, 10), 50 us against 400 us for (4096, 10) (numpy 2.4, 2 cores).
+_FEW_CLASSES = 32
+
 # ---------------------------------------------------------------- on arrays
 
 
@@ -97,8 +101,8 @@ def _loss(
     elif reduction == "sum":
         made = np.add.reduce(picked)
     else:
-        total = picked.size if importance is None else np.add.reduce(importance)
-        made = np.add.reduce(picked) / picked.dtype.type(total)
+        total: Any = picked.size if importance is None else np.add.reduce(importance)
+        made = np.add.reduce(picked) / (total or picked.dtype.type(0))
     return made if made.dtype == dtype else made.astype(dtype)
 
 
@@ -114,11 +118,20 @@ def _shares(
     if reduction == "none":
         grad = grad.reshape(-1)
     elif reduction == "mean":
-        total = target.size if importance is None else np.add.reduce(importance)
-        grad = grad / grad.dtype.type(total)
+        total: Any = target.size if importance is None else np.add.reduce(importance)
+        grad = np.asarray(grad / (total or grad.dtype.type(0)))
     if importance is None:
         return grad
     return grad * importance if kept is None else np.where(kept, grad * importance, 0)
+
+
+def _top(x: np.ndarray, axis: int) -> Any:
+    """The largest of every row."""
+    if not x.shape[axis]:
+        return x.dtype.type(0)
+    if x.ndim == 2 and x.shape[1] <= _FEW_CLASSES:
+        return np.maximum.reduce(np.ascontiguousarray(x.T))[:, None]
+    return np.maximum.reduce(x, axis, keepdims=True)
 
 
 def _along_classes(share: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -134,24 +147,39 @@ def _along_classes(share: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 class _CrossEntropy(Opaque):
-    """Minus the log of the softmax at the target class, and the softmax itself."""
+    """Minus the log of the softmax at the target class, and the softmax itself.
+
+    `smoothing` is the part of the target that is spread evenly over all classes.
+    """
 
     name = "cross_entropy"
     saves = ("target", "weight", "out")
     outputs = 2
 
     def forward(
-        self, m: Any, input: Any, target: Any, weight: Any, *, ignore_index: Any, reduction: Any
+        self,
+        m: Any,
+        input: Any,
+        target: Any,
+        weight: Any,
+        *,
+        ignore_index: Any,
+        reduction: Any,
+        smoothing: float,
     ) -> Any:
         flat, kept = _positions(target, input.shape, ignore_index)
         x = widened(input)
         axis = 0 if x.ndim == 1 else 1
-        shifted = np.subtract(x, np.maximum.reduce(x, axis, keepdims=True, initial=-np.inf))
-        if not shifted.flags.c_contiguous:
-            shifted = np.ascontiguousarray(shifted)
+        shifted = np.subtract(x, _top(x, axis), order="C")
         picked = shifted.reshape(-1)[flat]
+        if smoothing:
+            every = np.add.reduce(shifted, axis).reshape(-1)
+            picked = picked * (1 - smoothing) + every * (smoothing / x.shape[axis])
         softmax = np.exp(shifted, out=shifted)
-        total = np.add.reduce(softmax, axis, keepdims=True)
+        if x.ndim == 2:  # a product sums short rows several times faster than a reduction
+            total = softmax @ np.ones((x.shape[1], 1), x.dtype)
+        else:
+            total = np.add.reduce(softmax, axis, keepdims=True)
         softmax /= total
         loss = np.log(total).reshape(-1) - picked
         if softmax.dtype is not input.dtype:
@@ -166,23 +194,13 @@ class _CrossEntropy(Opaque):
         input: Any,
         target: Any,
         weight: Any,
-        *,
-        ignore_index: Any,
-        reduction: Any,
+        **attrs: Any,
     ) -> Any:
         grad, to_softmax = grads
         softmax = out[1]
         made = None
         if grad is not None:
-            made = m.call(
-                CrossEntropyGrad,
-                grad,
-                softmax,
-                target,
-                weight,
-                ignore_index=ignore_index,
-                reduction=reduction,
-            )
+            made = m.call(CrossEntropyGrad, grad, softmax, target, weight, **attrs)
         if to_softmax is not None:
             axis = 0 if len(softmax.shape) == 1 else 1
             inner = m.sum(to_softmax * softmax, axis=axis, keepdims=True)
@@ -206,8 +224,15 @@ class CrossEntropy2d(_CrossEntropy):
 
 
 @op
+class SmoothedCrossEntropy(_CrossEntropy):
+    """With smoothing, which PyTorch puts together of two losses."""
+
+    node_name = "AddBackward0"
+
+
+@op
 class CrossEntropyGrad(Opaque):
-    """The derivative by the input: (softmax - one at the target) * the target's share of grad."""
+    """The derivative by the input: (softmax - target) * the target's share of grad."""
 
     name = "cross_entropy"
     saves = ("grad", "softmax", "target", "weight")
@@ -222,10 +247,15 @@ class CrossEntropyGrad(Opaque):
         *,
         ignore_index: Any,
         reduction: Any,
+        smoothing: float,
     ) -> Any:
         flat, kept = _positions(target, softmax.shape, ignore_index)
         share = _shares(widened(grad), target, weight, kept, reduction)
-        made = np.multiply(widened(softmax), _along_classes(share, softmax.shape), order="C")
+        spread = _along_classes(share, softmax.shape)
+        made = np.multiply(widened(softmax), spread, order="C")
+        if smoothing:
+            made -= spread * (smoothing / softmax.shape[0 if softmax.ndim == 1 else 1])
+            share = share * (1 - smoothing)
         made.reshape(-1)[flat] -= share
         return made if made.dtype is softmax.dtype else made.astype(softmax.dtype)
 
@@ -238,19 +268,23 @@ class CrossEntropyGrad(Opaque):
         softmax: Any,
         target: Any,
         weight: Any,
+        *,
+        smoothing: float,
         **attrs: Any,
     ) -> Any:
         # The shares are linear in the first gradient, so those of ones are what it is scaled by.
         share = m.call(ClassShares, target, weight, shape=tuple(softmax.shape), **attrs)
+        share = m.astype(share, softmax.dtype)
         axis = 0 if len(softmax.shape) == 1 else 1
-        inner = m.sum(grad * softmax * share, axis=axis, keepdims=True)
+        even = smoothing / softmax.shape[axis]
+        inner = m.sum(grad * (softmax - even) * share, axis=axis, keepdims=True)
         if attrs["reduction"] == "none":
             to_first = m.reshape(inner, first.shape)
             spread = m.reshape(first, inner.shape)
         else:
             to_first, spread = m.sum(inner), first
-        to_first = to_first + m.call(NllLoss, grad, target, weight, **attrs)
-        return to_first, grad * share * spread, None, None
+        picked = m.call(NllLoss, grad, target, weight, **attrs)
+        return to_first + picked * (1 - smoothing), grad * share * spread, None, None
 
 
 @op
@@ -477,16 +511,21 @@ def cross_entropy(
         reduction = reduction_of(size_average, reduce, reduction)
     if input._array.shape == target._array.shape:
         return _of_probabilities(input, target, weight, reduction, ignore_index, label_smoothing)
-    if label_smoothing:
-        return _smoothed(input, target, weight, reduction, ignore_index, label_smoothing)
     _check(input, target, weight, "log_softmax_lastdim_kernel_impl")
+    kind: Any = CrossEntropy if input._array.ndim < 3 else CrossEntropy2d
+    if label_smoothing:
+        _check_smoothing(label_smoothing)
+        if weight is not None:
+            return _smoothed(input, target, weight, reduction, ignore_index, label_smoothing)
+        kind = SmoothedCrossEntropy
     return apply(
-        CrossEntropy if input.dim() < 3 else CrossEntropy2d,
+        kind,
         input,
         target,
         weight,
         ignore_index=ignore_index,
         reduction=reduction,
+        smoothing=label_smoothing,
     )[0]
 
 
@@ -544,26 +583,21 @@ def _over_classes(weight: Tensor, input: Tensor) -> Tensor:
 def _smoothed(
     input: Tensor,
     target: Tensor,
-    weight: Tensor | None,
+    weight: Tensor,
     reduction: str,
     ignore_index: int,
     label_smoothing: float,
 ) -> Tensor:
-    """Cross entropy with class indices of which a part is spread over all classes."""
-    _check_smoothing(label_smoothing)
+    """Label smoothing with weights, where what is spread weighs as the class it falls on does."""
     axis = 0 if input.dim() == 1 else 1
-    _check(input, target, weight, "log_softmax_lastdim_kernel_impl")
     logs = input.log_softmax(axis)
     at_target = nll_loss(logs, target, weight, None, ignore_index, None, reduction)
-    spread = -(logs if weight is None else logs * _over_classes(weight, input)).sum(axis)
+    spread = -(logs * _over_classes(weight, input)).sum(axis)
     ignored = target.eq(ignore_index)
     spread = spread.masked_fill(ignored.view(spread.shape), 0)
     if reduction != "none":
         spread = spread.sum()
     if reduction == "mean":
-        if weight is None:
-            spread = spread / (~ignored).sum()
-        else:
-            spread = spread / weight[target[~ignored].long()].sum()
+        spread = spread / weight[target[~ignored].long()].sum()
     share = label_smoothing / input.shape[axis]
     return at_target * (1 - label_smoothing) + spread * share

@@ -230,6 +230,8 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     if x1._array.shape != x2._array.shape:
         x1, x2 = broadcast_tensors(x1, x2)
     axis = canonical_dim(dim, x1.dim())
+    if x1.dim() == 0:
+        x1, x2 = x1.unsqueeze(0), x2.unsqueeze(0)
     return apply(CosineSimilarity, x1.to(common), x2.to(common), axis=axis, eps=eps)
 
 

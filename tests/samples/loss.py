@@ -50,10 +50,10 @@ def _classes(*before: Any, **attrs: Any) -> Callable[[], list]:
     return samples
 
 
-def _images() -> list:
+def _images(**attrs: Any) -> Callable[[], list]:
     target = np.array([[1, 0], [2, 2]])
-    return [
-        ([_number(2, 3, 2), target, None], {"ignore_index": -100, "reduction": reduction})
+    return lambda: [
+        ([_number(2, 3, 2), target, None], {"ignore_index": -100, "reduction": reduction, **attrs})
         for reduction in REDUCTIONS
     ]
 
@@ -120,12 +120,19 @@ SAMPLES: dict[str, Callable[[], list]] = {
     "SoftMarginLoss": _pair(),
     "BinaryCrossEntropy": _with_weights,
     "BinaryCrossEntropyWithLogits": _with_logits,
-    "CrossEntropy": _classes(lambda reduction: _number(3, 4)),
-    "CrossEntropy2d": _images,
-    "CrossEntropyGrad": _classes(_grad, lambda reduction: _number(3, 4, low=0.1, high=0.9)),
+    "CrossEntropy": _classes(lambda reduction: _number(3, 4), smoothing=0.0),
+    "CrossEntropy2d": _images(smoothing=0.0),
+    "SmoothedCrossEntropy": _images(smoothing=0.2),
+    "CrossEntropyGrad": lambda: [
+        sample
+        for smoothing in (0.0, 0.2)
+        for sample in _classes(
+            _grad, lambda reduction: _number(3, 4, low=0.1, high=0.9), smoothing=smoothing
+        )()
+    ],
     "ClassShares": _classes(shape=(3, 4)),
     "NllLoss": _classes(lambda reduction: _number(3, 4)),
-    "NllLoss2d": _images,
+    "NllLoss2d": _images(),
     "CtcLoss": _ctc,
     "MultiMarginLoss": _multi_margin,
     "MultilabelMarginLoss": _multilabel_margin,
