@@ -17,7 +17,8 @@ from taper.dispatch import apply
 from taper.errors import ShapeError
 from taper.op import Opaque, op, public
 from taper.ops.arguments import kept
-from taper.ops.window import Sizes, integers, padded, tap, widened
+from taper.ops.pool_shapes import pooled_size, sizes
+from taper.ops.window import Sizes, padded, tap, widened
 from taper.tensor import Tensor
 
 # Up to this many positions, one addition per position beats numpy's reduction of short rows.
@@ -178,8 +179,8 @@ def _unpadded(x: np.ndarray, padding: Sizes, size: Sizes) -> np.ndarray:
     """The part of a padded array that the input covered."""
     if x.shape[-len(size) :] == size:
         return x
-    inner = tuple(slice(p, p + n) for p, n in zip(padding, size, strict=True))
-    return np.ascontiguousarray(x[(..., *inner)])
+    inner: Any = (..., *(slice(p, p + n) for p, n in zip(padding, size, strict=True)))
+    return np.ascontiguousarray(x[inner])
 
 
 def pick(x: np.ndarray, index: np.ndarray, rank: int) -> np.ndarray:
@@ -192,7 +193,7 @@ def pick(x: np.ndarray, index: np.ndarray, rank: int) -> np.ndarray:
 # ---------------------------------------------------------------- mean, on arrays
 
 
-def __sum_along(x: np.ndarray, axis: int, k: int, s: int, o: int) -> np.ndarray:
+def _sum_along(x: np.ndarray, axis: int, k: int, s: int, o: int) -> np.ndarray:
     if k > _SHORT and k == s and x.shape[axis] == k * o:
         place = x.ndim + axis
         return x.reshape(*x.shape[:place], o, k, *x.shape[place + 1 :]).sum(axis=place + 1)
@@ -248,11 +249,12 @@ def avg_pool(
     if any(padding) or any(after):
         total = padded(total, padding, after)
     for axis in range(-1, -len(kernel) - 1, -1):
-        total = __sum_along(total, axis, kernel[axis], stride[axis], out[axis])
+        total = _sum_along(total, axis, kernel[axis], stride[axis], out[axis])
     divisor = _divisor(size, kernel, stride, padding, out, whole, override)
     if dtype.kind in "iu":
         # Towards zero, as division of integers in C.
-        mean = np.sign(total) * (np.abs(total) // np.asarray(divisor).astype(dtype))
+        by = np.asarray(divisor).astype(dtype)
+        mean = np.sign(total) * np.sign(by) * (np.abs(total) // np.abs(by))
     else:
         mean = total / np.asarray(divisor, total.dtype)
     return np.asarray(mean).astype(dtype, copy=False)
@@ -276,11 +278,11 @@ def avg_pool_grad(
     after = _surplus(size, kernel, stride, padding, (1,) * len(kernel), out)
     for axis in range(-len(kernel), 0):
         room = padding[axis] + size[axis] + after[axis]
-        spread = __spread_along(spread, axis, kernel[axis], stride[axis], out[axis], room)
+        spread = _spread_along(spread, axis, kernel[axis], stride[axis], out[axis], room)
     return _unpadded(spread, padding, size).astype(dtype, copy=False)
 
 
-def __spread_along(x: np.ndarray, axis: int, k: int, s: int, o: int, room: int) -> np.ndarray:
+def _spread_along(x: np.ndarray, axis: int, k: int, s: int, o: int, room: int) -> np.ndarray:
     shape = (*x.shape[:axis], room, *x.shape[x.ndim + axis + 1 :])
     apart = k <= s
     spread = np.empty(shape, x.dtype) if k == s and k * o == room else np.zeros(shape, x.dtype)
@@ -399,9 +401,18 @@ class MaxPoolGrad(Opaque):
         return max_pool_grad(grad, input, kernel, stride, padding, dilation, out)
 
     def vjp(
-        self, m: Any, grad: Any, result: Any, grad_out: Any, input: Any, **geometry: Any
+        self,
+        m: Any,
+        grad: Any,
+        result: Any,
+        grad_out: Any,
+        input: Any,
+        *,
+        needs: Any,
+        **geometry: Any,
     ) -> Any:
-        return m.call(MaxPoolPick, grad, input, **geometry), None
+        picked = m.call(MaxPoolPick, grad, input, **geometry) if needs[0] else None
+        return picked, m.zeros(input.shape, grad.dtype) if needs[1] else None
 
 
 @op
@@ -432,7 +443,7 @@ class _AvgPool(Opaque):
     """Mean of every window."""
 
     name = "avg_pool"
-    saves = ("input.shape",)
+    saves = ("input",)
 
     def forward(
         self,
@@ -448,9 +459,8 @@ class _AvgPool(Opaque):
     ) -> Any:
         return avg_pool(input, kernel, stride, padding, out, whole, override)
 
-    def vjp(self, m: Any, grad: Any, result: Any, shape: Any, **geometry: Any) -> Any:
-        rank = len(geometry["kernel"])
-        return m.call(AvgPoolGrad, grad, size=tuple(shape[-rank:]), **geometry)
+    def vjp(self, m: Any, grad: Any, result: Any, input: Any, **geometry: Any) -> Any:
+        return m.call(AvgPoolGrad, grad, input, **geometry)
 
 
 @op
@@ -479,13 +489,14 @@ class AvgPoolGrad(Opaque):
     """Each window's gradient, divided, all over the window."""
 
     node_name = "AvgPool2DBackwardBackward0"
+    saves = ("input.shape",)
 
     def forward(
         self,
         m: Any,
         grad: Any,
+        input: Any,
         *,
-        size: Any,
         kernel: Any,
         stride: Any,
         padding: Any,
@@ -493,12 +504,22 @@ class AvgPoolGrad(Opaque):
         whole: Any,
         override: Any,
     ) -> Any:
+        size = input.shape[-len(kernel) :]
         return avg_pool_grad(grad, size, kernel, stride, padding, out, whole, override)
 
     def vjp(
-        self, m: Any, grad: Any, result: Any, grad_out: Any, *, size: Any, **geometry: Any
+        self,
+        m: Any,
+        grad: Any,
+        result: Any,
+        grad_out: Any,
+        shape: Any,
+        *,
+        needs: Any,
+        **geometry: Any,
     ) -> Any:
-        return m.call(AvgPool2d, grad, **geometry)
+        mean = m.call(AvgPool2d, grad, **geometry) if needs[0] else None
+        return mean, m.zeros(tuple(shape), grad.dtype) if needs[1] else None
 
 
 MAX = {1: MaxPool1d, 2: MaxPool2d, 3: MaxPool3d}
@@ -506,46 +527,7 @@ MAX_INDICES = {1: MaxPoolIndices1d, 2: MaxPoolIndices2d, 3: MaxPoolIndices3d}
 AVG = {1: AvgPool1d, 2: AvgPool2d, 3: AvgPool3d}
 
 
-# ---------------------------------------------------------------- checks
-
-
-_WORDS = {1: "one int", 2: "two ints", 3: "three ints"}
-
-
-def _sizes(value: Any, rank: int, name: str, argument: str) -> Sizes:
-    if type(value) is int:
-        return (value,) * rank
-    if isinstance(value, (tuple, list)) and len(value) not in (1, rank):
-        kind = (
-            f"should contain one int (got {len(value)})"
-            if rank == 1
-            else f"must either be a single int, or a tuple of {_WORDS[rank]}, got {value}"
-        )
-        raise ShapeError(name, f"{name}: {argument} {kind}")
-    return integers(value, rank, name, argument)
-
-
-def check_dims(name: str, input: Tensor, rank: int) -> None:
-    """RuntimeError unless the input is (channels, *size) or (batch, channels, *size), where only
-    the batch may be empty.
-    """
-    ndim = input.dim()
-    if ndim not in (rank + 1, rank + 2):
-        raise ShapeError(
-            name,
-            f"{name}: Expected {rank + 1}D or {rank + 2}D (batch mode) tensor "
-            "with optional 0 dim batch size for input, but got:"
-            f"{list(input.shape)}; non-empty {rank + 1}D or {rank + 2}D (batch mode) "
-            "tensor expected for input",
-        )
-    if 0 in tuple(input.shape)[-rank - 1 :]:
-        raise ShapeError(
-            name,
-            f"{name}: Expected {rank + 1}D or {rank + 2}D (batch mode) tensor "
-            "with optional 0 dim batch size for input, but got:"
-            f"{list(input.shape)}; Expected input's non-batch dimensions to have "
-            "positive length",
-        )
+# ---------------------------------------------------------------- the public functions
 
 
 def _geometry(
@@ -561,68 +543,14 @@ def _geometry(
     """Kernel, stride, padding, dilation and output size, checked."""
     if input.dtype.name == "bool":
         raise NotImplementedError(f"{name}: \"{name}\" not implemented for 'Bool'")
-    kernel = _sizes(kernel_size, rank, name, "kernel_size")
+    kernel = sizes(kernel_size, rank, name, "kernel_size")
     if stride is None or (isinstance(stride, (tuple, list)) and not stride):
         stride = kernel
-    steps = _sizes(stride, rank, name, "stride")
-    around = _sizes(padding, rank, name, "padding")
-    spread = _sizes(dilation, rank, name, "dilation")
-    check_dims(name, input, rank)
-    if any(s <= 0 for s in steps):
-        raise ShapeError(
-            name,
-            f"stride should not be zero: {name}() stride must be greater than "
-            f"zero, but got {list(steps)}",
-        )
-    if any(k <= 0 for k in kernel):
-        raise ShapeError(
-            name,
-            f"kernel size should be greater than zero: {name}() kernel_size "
-            f"must be greater than zero, but got {list(kernel)}",
-        )
-    if any(d <= 0 for d in spread):
-        raise ShapeError(
-            name,
-            f"dilation should be greater than zero: {name}() dilation must be "
-            f"greater than zero, but got {list(spread)}",
-        )
-    for k, p, d in zip(kernel, around, spread, strict=True):
-        if p < 0:
-            raise ShapeError(
-                name,
-                f"pad must be non-negative, but got pad: {p} ({name}() padding "
-                f"must be non-negative, but got {p})",
-            )
-        if p > (d * (k - 1) + 1) // 2:
-            raise ShapeError(
-                name,
-                "pad should be at most half of effective kernel size, but got "
-                f"pad={p}, kernel_size={k} and dilation={d} ({name}() padding should "
-                f"be at most half of kernel size, but got padding={p} and "
-                f"kernel_size={k})",
-            )
-    size = tuple(input.shape)[-rank:]
-    out = []
-    for n, k, s, p, d in zip(size, kernel, steps, around, spread, strict=True):
-        room = n + 2 * p - d * (k - 1) - 1
-        length = (-(-room // s) if ceil_mode else room // s) + 1
-        # The last window must begin inside the input or the padding before it.
-        if ceil_mode and (length - 1) * s >= n + p:
-            length -= 1
-        out.append(length)
-    if any(n <= 0 for n in out):
-        planes = input.shape[-rank - 1]
-        given, made = ("x".join(map(str, (planes, *sizes))) for sizes in (size, out))
-        raise ShapeError(
-            name,
-            f"Given input size: ({given}). Calculated output size: ({made}). "
-            f"Output size is too small ({name}() Invalid computed output size: "
-            f"{out[-1]})",
-        )
-    return kernel, steps, around, spread, tuple(out)
-
-
-# ---------------------------------------------------------------- the public functions
+    steps = sizes(stride, rank, name, "stride")
+    around = sizes(padding, rank, name, "padding")
+    spread = sizes(dilation, rank, name, "dilation")
+    out = pooled_size(name, input.shape, kernel, steps, around, spread, bool(ceil_mode))
+    return kernel, steps, around, spread, out
 
 
 def _max_pool(
@@ -748,7 +676,7 @@ def avg_pool1d(
     )
 
 
-@public(namespaces=("nn.functional",))
+@public(out=True, namespaces=("nn.functional",))
 def avg_pool2d(
     input: Tensor,
     kernel_size: Any,
@@ -772,7 +700,7 @@ def avg_pool2d(
     )
 
 
-@public(namespaces=("nn.functional",))
+@public(out=True, namespaces=("nn.functional",))
 def avg_pool3d(
     input: Tensor,
     kernel_size: Any,
@@ -800,7 +728,7 @@ def _lp_pool(
     rank: int, input: Tensor, norm_type: float, kernel_size: Any, stride: Any, ceil_mode: bool
 ) -> Tensor:
     name = f"lp_pool{rank}d"
-    elements = math.prod(_sizes(kernel_size, rank, name, "kernel_size"))
+    elements = math.prod(sizes(kernel_size, rank, name, "kernel_size"))
     powers = input.pow(norm_type)
     mean = _avg_pool(name, rank, powers, kernel_size, stride, 0, ceil_mode, True, None)
     return (mean.sign() * mean.abs().relu()).mul(elements).pow(1.0 / norm_type)

@@ -74,8 +74,8 @@ def _mean_grad() -> list[Any]:
 
     return [
         (
-            [number(*_grad_shape(c))],
-            {"size": c[0][-rank:], **_mean_geometry(c), "whole": True, "override": 3},
+            [number(*_grad_shape(c)), number(*c[0])],
+            {**_mean_geometry(c), "whole": True, "override": 3},
         )
         for rank in _CASES
         for c in _undilated(rank)
