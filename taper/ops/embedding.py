@@ -31,16 +31,20 @@ def _require_rows(indices: np.ndarray, rows: int) -> None:
 def _summed_rows(values: np.ndarray, indices: np.ndarray, rows: int) -> np.ndarray:
     """The table whose row i is the sum of the values (n, D) whose index is i.
 
-    numpy's add.at is fast in one dimension only: flattened, it takes 0.25 ms for 2048 rows of 64
-    into 1000, where add.at of whole rows takes 1.1 ms and sorting with reduceat 0.3 to 0.6 ms
-    (numpy 2.4, 2 cores).
+    numpy's add.at is fast in one dimension only, so the table is flattened; and seen as complex
+    numbers, two at a time are added. 2048 rows of 64 into 65: 0.14 ms, 0.23 ms without the second,
+    0.16 ms by sorting and reduceat; into 10000 rows of 128: 0.8 ms, 1.1 ms, 3.4 ms (numpy 2.4).
     """
     wide = np.ascontiguousarray(widened(values))
     columns = wide.shape[1]
-    made = np.zeros(rows * columns, wide.dtype)
+    made = np.zeros((rows, columns), wide.dtype)
+    into = made
+    if wide.dtype.kind == "f" and columns % 2 == 0:
+        wide, into = wide.view(f"c{2 * wide.itemsize}"), made.view(f"c{2 * wide.itemsize}")
+        columns //= 2
     flat = (indices * columns)[:, None] + np.arange(columns)
-    np.add.at(made, flat.reshape(-1), wide.reshape(-1))
-    return narrowed(made, values).reshape(rows, columns)
+    np.add.at(into.reshape(-1), flat.reshape(-1), wide.reshape(-1))
+    return narrowed(made, values)
 
 
 def _starts(bags: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
