@@ -24,6 +24,7 @@ from taper.ops.matrix_checks import (
     check_info,
     check_matrices,
     check_square,
+    spelled,
 )
 from taper.ops.solve import NOT_INVERTIBLE, Solve, check_older_pair, solve_upper
 from taper.tensor import Tensor, wrap
@@ -96,6 +97,7 @@ def _cholesky(name: str, A: Tensor, upper: bool, check: bool) -> tuple[Tensor, T
 
 
 @public(out=True, namespaces=("linalg",))
+@spelled(input="A")
 def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -> Any:
     """The Cholesky factor, and an int32 report: 0, or the order of the first leading minor that
     is not positive.
@@ -107,6 +109,7 @@ def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -
 
 
 @public(out=True, namespaces=("linalg",))
+@spelled(input="A")
 def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
     """L of L @ L^H = A, lower triangular; U of U^H @ U = A with `upper`.
 
@@ -150,37 +153,39 @@ class CholeskySolve(Opaque):
 
 
 @public(method=True, out=True)
-def cholesky_solve(input: Tensor, L: Tensor, upper: bool = False) -> Tensor:
-    """X of A @ X = input, where A has the Cholesky factor L.
+@spelled(input="B", input2="L")
+def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
+    """X of A @ X = B, where A has the Cholesky factor L.
 
-    Shape: input (*, n, k), L (*, n, n). Batches broadcast.
+    Shape: B (*, n, k), L (*, n, n). Batches broadcast.
     """
-    for name, x in (("b", input), ("u", L)):
+    for name, x in (("b", B), ("u", L)):
         if x._array.ndim < 2:
             raise ShapeError(
                 f"{name} should have at least 2 dimensions, but has {x._array.ndim} dimensions "
                 "instead"
             )
-    check_older_pair("cholesky_solve", input, L)
+    check_older_pair("cholesky_solve", B, L)
     _refuse(L, "cholesky_solve_cpu")
-    broadcast_batches("cholesky_solve", input._array.shape[:-2], L._array.shape[:-2])
-    return apply(CholeskySolve, input, L, upper=upper)
+    broadcast_batches("cholesky_solve", B._array.shape[:-2], L._array.shape[:-2])
+    return apply(CholeskySolve, B, L, upper=upper)
 
 
 @public(method=True, out=True)
-def cholesky_inverse(input: Tensor, upper: bool = False) -> Tensor:
-    """The inverse of the matrix whose Cholesky factor is `input`.
+@spelled(input="L")
+def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
+    """The inverse of the matrix whose Cholesky factor is L.
 
     Raises: LinAlgError for a zero on the diagonal.
     """
-    check_square("cholesky_inverse", input)
-    _refuse(input, "cholesky_inverse_cpu")
-    zero = np.diagonal(input._array, 0, -2, -1) == 0
+    check_square("cholesky_inverse", L)
+    _refuse(L, "cholesky_inverse_cpu")
+    zero = np.diagonal(L._array, 0, -2, -1) == 0
     if zero.any():
         info = np.where(zero.any(-1), zero.argmax(-1) + 1, 0)
         check_info("cholesky_inverse", info, NOT_INVERTIBLE)
-    eye = wrap(np.eye(input._array.shape[-1], dtype=input._array.dtype))
-    return apply(CholeskySolve, eye, input, upper=upper)
+    eye = wrap(np.eye(L._array.shape[-1], dtype=L._array.dtype))
+    return apply(CholeskySolve, eye, L, upper=upper)
 
 
 def _refuse(x: Tensor, kernel: str) -> None:
@@ -406,6 +411,7 @@ def _check_eig(A: Tensor) -> None:
 
 
 @public(out=True, namespaces=("linalg",))
+@spelled(input="A")
 def eig(A: Tensor) -> Any:
     """Eigenvalues and eigenvectors (columns of length 1) of square matrices.
 
@@ -431,6 +437,7 @@ def complex_of(A: Tensor) -> Tensor:
 
 
 @public(out=True, namespaces=("linalg",))
+@spelled(input="A")
 def eigvals(A: Tensor) -> Tensor:
     """The eigenvalues of square matrices, complex and in no specified order."""
     _check_eig(A)
@@ -447,6 +454,7 @@ def _check_eigh(A: Tensor, UPLO: str) -> str:
 
 
 @public(out=True, namespaces=("linalg",))
+@spelled(input="A")
 def eigh(A: Tensor, UPLO: str = "L") -> Any:
     """Eigenvalues (ascending, real) and eigenvectors of symmetric or Hermitian matrices.
 
@@ -458,6 +466,7 @@ def eigh(A: Tensor, UPLO: str = "L") -> Any:
 
 
 @public(out=True, namespaces=("linalg",))
+@spelled(input="A")
 def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
     """The eigenvalues, ascending, of symmetric or Hermitian matrices."""
     uplo = _check_eigh(A, UPLO)

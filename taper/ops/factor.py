@@ -21,6 +21,7 @@ from taper.ops.matrix_checks import (
     check_info,
     check_pair,
     check_square,
+    spelled,
 )
 from taper.ops.solve import SolveTriangular, check_older_pair, solve_upper
 from taper.tensor import Tensor, wrap
@@ -238,9 +239,10 @@ def _after_lu(factors: Tensor, order: Tensor, B: Tensor, transposed: bool) -> Te
 
 
 @public(method=True, out=True)
-def lu_solve(input: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:
-    """X of A @ X = input from the results of lu_factor(A); linalg.lu_solve is newer."""
-    return linalg_lu_solve(LU_data, LU_pivots, input)
+@spelled(input="b")
+def lu_solve(b: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:
+    """X of A @ X = b from the results of lu_factor(A); linalg.lu_solve is newer."""
+    return linalg_lu_solve(LU_data, LU_pivots, b)
 
 
 # ---------------------------------------------------------------- LDL
@@ -277,6 +279,7 @@ def _ldl(A: Tensor, hermitian: bool, check: str) -> Any:
 
 
 @public(out=True, namespaces=("linalg",))
+@spelled(input="A")
 def ldl_factor_ex(A: Tensor, *, hermitian: bool = False, check_errors: bool = False) -> Any:
     """L and D of symmetric or Hermitian matrices in one matrix, the swaps, and a report.
 
@@ -289,6 +292,7 @@ def ldl_factor_ex(A: Tensor, *, hermitian: bool = False, check_errors: bool = Fa
 
 
 @public(out=True, namespaces=("linalg",))
+@spelled(input="A")
 def ldl_factor(A: Tensor, *, hermitian: bool = False) -> Any:
     """L and D in one matrix, and the swaps; see ldl_factor_ex.
 
@@ -391,64 +395,67 @@ def _reflected(input: Tensor, tau: Tensor, x: Tensor, turned: bool) -> Tensor:
 
 
 @public(out=True, namespaces=("linalg",))
-def householder_product(input: Tensor, tau: Tensor) -> Tensor:
+@spelled(input="A")
+def householder_product(A: Tensor, tau: Tensor) -> Tensor:
     """The first columns of a product of Householder reflections: Q from geqrf's results.
 
-    Shape: input (*, m, n) with m >= n, tau (*, k) with k <= n; result (*, m, n).
+    Shape: A (*, m, n) with m >= n, tau (*, k) with k <= n; result (*, m, n).
     Raises: RuntimeError where sizes or dtypes do not fit.
     """
     name = "torch.linalg.householder_product"
-    if input._array.ndim < 2:
+    if A._array.ndim < 2:
         raise ShapeError(f"{name}: input must have at least 2 dimensions.")
-    rows, columns = input._array.shape[-2:]
+    rows, columns = A._array.shape[-2:]
     if rows < columns:
         raise ShapeError(
             f"{name}: input.shape[-2] must be greater than or equal to input.shape[-1]"
         )
     if columns < tau._array.shape[-1]:
         raise ShapeError(f"{name}: input.shape[-1] must be greater than or equal to tau.shape[-1]")
-    _check_reflections(name, input, tau)
-    dtype = input._array.dtype
+    _check_reflections(name, A, tau)
+    dtype = A._array.dtype
     if dtype.kind not in "fc" or dtype.itemsize == 2:
-        raise UnsupportedDtype(
-            f"\"orgqr_cpu\" not implemented for '{dtypes.cpp_name(input.dtype)}'"
-        )
-    start = np.broadcast_to(np.eye(rows, columns, dtype=dtype), input._array.shape)
-    return _reflected(input, tau, wrap(start.copy()), False)
+        raise UnsupportedDtype(f"\"orgqr_cpu\" not implemented for '{dtypes.cpp_name(A.dtype)}'")
+    if A._array.size == 0:
+        return A.clone()
+    start = np.broadcast_to(np.eye(rows, columns, dtype=dtype), A._array.shape)
+    return _reflected(A, tau, wrap(start.copy()), False)
 
 
 @public(method=True, out=True)
-def orgqr(input: Tensor, input2: Tensor) -> Tensor:
+@spelled(input2="tau")
+def orgqr(input: Tensor, tau: Tensor) -> Tensor:
     """linalg.householder_product under its older name."""
-    return householder_product(input, input2)
+    return householder_product(input, tau)
 
 
 @public(method=True, out=True)
+@spelled(input2="tau", input3="other")
 def ormqr(
-    input: Tensor, input2: Tensor, input3: Tensor, left: bool = True, transpose: bool = False
+    input: Tensor, tau: Tensor, other: Tensor, left: bool = True, transpose: bool = False
 ) -> Tensor:
-    """Q @ input3 for the Q of a QR factorization, from geqrf's results input and input2.
+    """Q @ other for the Q of a QR factorization, from geqrf's results input and tau.
 
-    left: False gives input3 @ Q. transpose: takes Q^H for Q.
+    left: False gives other @ Q. transpose: takes Q^H for Q.
     Raises: RuntimeError where sizes or dtypes do not fit.
     """
     name = "torch.ormqr"
-    other, side = input3, -2 if left else -1
+    side = -2 if left else -1
     for word, x in (("input", input), ("other", other)):
         if x._array.ndim < 2:
             raise ShapeError(f"{name}: {word} must have at least 2 dimensions.")
     size = other._array.shape[side]
-    if input2._array.shape[-1] > size:
+    if tau._array.shape[-1] > size:
         raise ShapeError(
             f"{name}: other.shape[{side}] must be greater than or equal to tau.shape[-1]"
         )
     if size != input._array.shape[-2]:
         raise ShapeError(f"{name}: other.shape[{side}] must be equal to input.shape[-2]")
-    if input2._array.shape[-1] != min(size, input._array.shape[-1]):
+    if tau._array.shape[-1] != min(size, input._array.shape[-1]):
         raise ShapeError(
             f"{name}: tau.shape[-1] must be equal to min(other.shape[{side}], input.shape[-1])"
         )
-    _check_reflections(name, input, input2)
+    _check_reflections(name, input, tau)
     if other._array.dtype != input._array.dtype:
         raise DtypeError(
             f"{name}: Expected input and other to have the same dtype, but input has dtype"
@@ -460,5 +467,5 @@ def ormqr(
             f"{list(other._array.shape[:-2])}"
         )
     if left:
-        return _reflected(input, input2, other, transpose)
-    return _reflected(input, input2, other.mH, not transpose).mH
+        return _reflected(input, tau, other, transpose)
+    return _reflected(input, tau, other.mH, not transpose).mH

@@ -14,7 +14,7 @@ from taper.op import Opaque, op, public
 from taper.ops.decompose import svd
 from taper.ops.linalg import tolerances
 from taper.ops.matmul import adjoint, matmul
-from taper.ops.matrix_checks import check_square
+from taper.ops.matrix_checks import check_square, spelled
 from taper.tensor import Tensor, wrap
 
 
@@ -92,6 +92,7 @@ def _check_pinv(A: Tensor) -> None:
 
 
 @public(out=True, namespaces=("linalg",))
+@spelled(input="A")
 def pinv(
     A: Tensor,
     rcond: Any = None,
@@ -226,6 +227,7 @@ def _check_lstsq(a: Tensor, b: Tensor, driver: Any) -> bool:
 
 
 @public(out=True, namespaces=("linalg",))
+@spelled(input="A", b="B")
 def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None) -> Any:
     """The X that makes A @ X nearest to B, its residuals, A's rank and singular values.
 

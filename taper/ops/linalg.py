@@ -14,7 +14,7 @@ from taper.ops import statistics
 from taper.ops.choose import where
 from taper.ops.convert import cast
 from taper.ops.decompose import eigvalsh, singular_values
-from taper.ops.matrix_checks import check_matrices, check_same_dtype, check_square
+from taper.ops.matrix_checks import check_matrices, check_same_dtype, check_square, spelled
 from taper.ops.solve import inv_ex
 from taper.shapes import canonical_dim
 from taper.tensor import Tensor, wrap
@@ -45,6 +45,7 @@ def _check_dtype(name: str, x: Tensor, dtype: dtypes.dtype | None) -> None:
 
 
 @public(out=True, namespaces=("linalg",))
+@spelled(input="x")
 def vector_norm(
     x: Tensor,
     ord: Any = 2,
@@ -80,6 +81,7 @@ def _check_empty(x: Tensor, ord: float, dim: Any) -> None:
 
 
 @public(out=True, namespaces=("linalg",))
+@spelled(input="A")
 def matrix_norm(
     A: Tensor,
     ord: Any = "fro",
@@ -137,8 +139,9 @@ def _largest(x: Tensor, dim: int, positive: bool) -> Tensor:
 
 
 @public(out=True, namespaces=("linalg",))
+@spelled(A="input", x="input")
 def norm(
-    A: Tensor,
+    input: Tensor,
     ord: Any = None,
     dim: Any = None,
     keepdim: bool = False,
@@ -157,20 +160,20 @@ def norm(
             raise ShapeError(
                 f"linalg.norm: If dim is specified, it must be of length 1 or 2. Got {list(dims)}"
             )
-        if dims is None and A._array.ndim not in (1, 2):
+        if dims is None and input._array.ndim not in (1, 2):
             raise ShapeError(
                 "linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. "
-                f"Got {A._array.ndim}D."
+                f"Got {input._array.ndim}D."
             )
-        rank = A._array.ndim if dims is None else len(dims)
+        rank = input._array.ndim if dims is None else len(dims)
         if isinstance(ord, str) or rank == 2:
-            return matrix_norm(A, ord, (-2, -1) if dims is None else dims, keepdim, dtype=dtype)
-        return vector_norm(A, ord, dims, keepdim, dtype=dtype)
+            return matrix_norm(input, ord, (-2, -1) if dims is None else dims, keepdim, dtype=dtype)
+        return vector_norm(input, ord, dims, keepdim, dtype=dtype)
     if dims is not None and len(dims) not in (1, 2):
         raise ShapeError(
             f"linalg.norm: If dim is specified, it must be of length 1 or 2. Got {list(dims)}"
         )
-    return vector_norm(A, 2, dims, keepdim, dtype=dtype)
+    return vector_norm(input, 2, dims, keepdim, dtype=dtype)
 
 
 @public(out=True)
@@ -189,6 +192,7 @@ def frobenius_norm(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
 
 
 @public(out=True, namespaces=("linalg",))
+@spelled(input="A")
 def cond(A: Tensor, p: Any = None) -> Tensor:
     """How much a matrix may magnify relative errors: norm(A) * norm(inv(A)).
 
@@ -248,6 +252,7 @@ def tolerances(A: Tensor, atol: Any, rtol: Any, names: str) -> tuple[np.ndarray,
 
 
 @public(out=True, namespaces=("linalg",))
+@spelled(input="A")
 def matrix_rank(
     A: Tensor,
     tol: Any = None,

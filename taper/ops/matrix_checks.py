@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -79,3 +81,24 @@ def check_same_dtype(name: str, a: Tensor, b: Tensor, one: str = "A", other: str
             f"{name}: Expected {one} and {other} to have the same dtype, but found {one} of type "
             f"{dtypes.cpp_name(a.dtype)} and {other} of type {dtypes.cpp_name(b.dtype)} instead"
         )
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def spelled(**names: str) -> Callable[[F], F]:
+    """Lets a function take arguments under a second name: `spelled(input="A")` takes input= for A=.
+
+    PyTorch's pages call many of these arguments A, B or x; its functions take input= and other=.
+    """
+
+    def decorate(function: F) -> F:
+        @wraps(function)
+        def called(*args: Any, **kwargs: Any) -> Any:
+            if kwargs:
+                kwargs = {names.get(key, key): value for key, value in kwargs.items()}
+            return function(*args, **kwargs)
+
+        return called  # type: ignore[return-value]
+
+    return decorate

@@ -13,7 +13,7 @@ from taper.ops.arguments import narrowed, widened
 from taper.ops.cumulative import cumprod
 from taper.ops.join import cat
 from taper.ops.matmul import adjoint, matmul
-from taper.ops.matrix_checks import check_floating, check_square
+from taper.ops.matrix_checks import check_floating, check_square, spelled
 from taper.ops.solve import inv
 from taper.tensor import Tensor, wrap
 
@@ -75,6 +75,7 @@ class MatrixExp(Opaque):
 
 
 @public(method=True, namespaces=("torch", "linalg"))
+@spelled(input="A")
 def matrix_exp(A: Tensor) -> Tensor:
     """The exponential of square matrices, the sum of A^k / k!.
 
@@ -114,6 +115,7 @@ def _power(A: Tensor, n: Any) -> Tensor:
 
 
 @public(out=True, namespaces=("linalg",))
+@spelled(input="A")
 def matrix_power(A: Tensor, n: int) -> Tensor:
     """The product of `n` copies of square matrices; of -n copies of the inverse if n < 0.
 

@@ -28,6 +28,7 @@ from taper.ops.matrix_checks import (
     check_pair,
     check_same_dtype,
     check_square,
+    spelled,
 )
 from taper.shapes import canonical_dim
 from taper.tensor import Tensor
@@ -384,38 +385,38 @@ def check_older_pair(name: str, b: Tensor, A: Tensor) -> None:
 
 
 @public(method=True, out=True)
+@spelled(input="b")
 def triangular_solve(
-    input: Tensor,
+    b: Tensor,
     A: Tensor,
     upper: bool = True,
     transpose: bool = False,
     unitriangular: bool = False,
 ) -> Any:
-    """X of A @ X = input for a triangular A, and A itself; linalg.solve_triangular is newer."""
-    if input._array.ndim < 2:
+    """X of A @ X = b for a triangular A, and A itself; linalg.solve_triangular is newer."""
+    if b._array.ndim < 2:
         raise ShapeError(
             "torch.triangular_solve: Expected b to have at least 2 dimensions, but it has "
-            f"{input._array.ndim} dimensions instead"
+            f"{b._array.ndim} dimensions instead"
         )
     if A._array.ndim < 2:
         raise ShapeError(
             "torch.triangular_solve: Expected A to have at least 2 dimensions, but it has "
             f"{A._array.ndim} dimensions instead"
         )
-    check_older_pair("triangular_solve", input, A)
+    check_older_pair("triangular_solve", b, A)
     refuse_unsolvable(A)
-    batch = broadcast_batches("triangular_solve", input._array.shape[:-2], A._array.shape[:-2])
+    batch = broadcast_batches("triangular_solve", b._array.shape[:-2], A._array.shape[:-2])
     factor = A.mT if transpose else A
-    made = apply(SolveTriangular, factor, input, upper=upper != transpose, unit=unitriangular)
-    return named.triangular_solve(
-        (made, A.expand(*batch, *A._array.shape[-2:]).clone())
-    )
+    made = apply(SolveTriangular, factor, b, upper=upper != transpose, unit=unitriangular)
+    return named.triangular_solve((made, A.expand(*batch, *A._array.shape[-2:]).clone()))
 
 
 # ---------------------------------------------------------------- tensors as matrices
 
 
 @public(out=True, namespaces=("linalg",))
+@spelled(input="A")
 def tensorinv(A: Tensor, ind: int = 2) -> Tensor:
     """The inverse for tensordot over the first `ind` dimensions.
 
@@ -436,6 +437,7 @@ def tensorinv(A: Tensor, ind: int = 2) -> Tensor:
 
 
 @public(out=True, namespaces=("linalg",))
+@spelled(input="A", other="B")
 def tensorsolve(A: Tensor, B: Tensor, dims: Any = None) -> Tensor:
     """X of tensordot(A, X, X.ndim) = B; `dims` of A are moved to its end first.
 

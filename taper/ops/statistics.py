@@ -430,7 +430,7 @@ class VectorNorm(Reduction):
         if ord == 1:
             return way * grad
         if ord == 2:
-            return m.where(m.equal(out, 0), 0, grad / out) * input
+            return grad * m.where(m.equal(out, 0), 0, input / out)
         size = m.absolute(input)
         if ord in (math.inf, -math.inf):
             hit = m.equal(size, out)
