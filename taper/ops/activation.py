@@ -372,12 +372,6 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
     """
     refuse(input, "ciub", "leaky_relu_cpu")
     if inplace:
-        if negative_slope < 0 and input.requires_grad:
-            raise RuntimeError(
-                "In-place leakyReLu backward calculation is triggered with a negative slope which "
-                "is not supported. This is caused by calling in-place forward function with a "
-                "negative slope, please call out-of-place version instead."
-            )
         return overwrite("leaky_relu_", LeakyRelu, input, slope=negative_slope)
     return apply(LeakyRelu, input, slope=negative_slope)
 

@@ -7,6 +7,7 @@ activation.py.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from taper.dispatch import apply
@@ -28,31 +29,35 @@ SELU_ALPHA = 1.6732632423543772848170429916717
 SELU_SCALE = 1.0507009873554804934193349852946
 
 
-def _wide(m: Any, *operands: Any) -> Any:
-    """Arrays of the half types in float32, for a derivative of several steps."""
-    return tuple(widened(x) for x in operands) if m.on_arrays else operands
+class _Curve(Elementwise):
+    """A function of one input whose derivative is `slope`; the half types are rounded once."""
+
+    saves = ("input",)
+
+    slope: Callable[..., Any]  # (m, x, **attrs): the derivative at x
+
+    def vjp(self, m: Any, grad: Any, out: Any, input: Any, **attrs: Any) -> Any:
+        if m.on_arrays:
+            return narrowed(widened(grad) * self.slope(m, widened(input), **attrs), grad)
+        return grad * self.slope(m, input, **attrs)
 
 
 # ---------------------------------------------------------------- exponential linear units
 
 
-class _Exponential(Elementwise):
+class _Exponential(_Curve):
     """scale * input where positive, else scale * alpha * (exp(rate * input) - 1)."""
 
     name = "elu"
-    saves = ("input",)
 
     def formula(self, m: Any, input: Any, *, alpha: float, scale: float, rate: float) -> Any:
         x = widened(input)
         below = m.expm1(m.minimum(x, 0) * rate) * (alpha * scale)
         return narrowed(m.where(x > 0, x * scale, below), input)
 
-    def vjp(
-        self, m: Any, grad: Any, out: Any, input: Any, *, alpha: float, scale: float, rate: float
-    ) -> Any:
-        grad, input = _wide(m, grad, input)
-        below = m.exp(m.where(input <= 0, input, 0) * rate) * (alpha * scale * rate)
-        return grad * m.where(input <= 0, below, scale)
+    def slope(self, m: Any, x: Any, *, alpha: float, scale: float, rate: float) -> Any:
+        below = m.exp(m.where(x <= 0, x, 0) * rate) * (alpha * scale * rate)
+        return m.where(x <= 0, below, scale)
 
 
 @op
@@ -73,12 +78,6 @@ def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """
     refuse(input, "ciub", "elu_cpu")
     if inplace:
-        if alpha < 0 and input.requires_grad:
-            raise RuntimeError(
-                "In-place elu backward calculation is triggered with a negative slope which is "
-                "not supported. This is caused by calling in-place forward function with a "
-                "negative slope, please call out-of-place version instead."
-            )
         return overwrite("elu_", Elu, input, alpha=alpha, scale=1.0, rate=1.0)
     return apply(Elu, input, alpha=alpha, scale=1.0, rate=1.0)
 
@@ -149,10 +148,8 @@ def celu_(input: Tensor, alpha: float = 1.0) -> Tensor:
 
 
 @op
-class Gelu(Elementwise):
+class Gelu(_Curve):
     """input times the share of the normal distribution below it."""
-
-    saves = ("input",)
 
     def formula(self, m: Any, input: Any) -> Any:
         x = widened(input)
@@ -162,28 +159,25 @@ class Gelu(Elementwise):
         share *= 0.5
         return narrowed(share, input)
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any) -> Any:
-        grad, input = _wide(m, grad, input)
-        share = (m.erf(input * SQRT_HALF) + 1) * 0.5
-        return grad * (share + input * m.exp(input * input * -0.5) * DENSITY)
+    def slope(self, m: Any, x: Any) -> Any:
+        share = (m.erf(x * SQRT_HALF) + 1) * 0.5
+        return share + x * m.exp(x * x * -0.5) * DENSITY
 
 
 @op
-class GeluTanh(Elementwise):
+class GeluTanh(_Curve):
     """gelu with tanh in place of erf."""
 
     node_name = "GeluBackward0"
-    saves = ("input",)
 
     def formula(self, m: Any, input: Any) -> Any:
         x = widened(input)
         return narrowed(x * (m.tanh(_bent(x)) + 1) * 0.5, input)
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any) -> Any:
-        grad, input = _wide(m, grad, input)
-        t = m.tanh(_bent(input))
-        slope = (1 - t * t) * (input * input * (3 * CUBIC) + 1) * TANH_SCALE
-        return grad * ((t + 1) * 0.5 + input * slope * 0.5)
+    def slope(self, m: Any, x: Any) -> Any:
+        t = m.tanh(_bent(x))
+        slope = (1 - t * t) * (x * x * (3 * CUBIC) + 1) * TANH_SCALE
+        return (t + 1) * 0.5 + x * slope * 0.5
 
 
 def _bent(x: Any) -> Any:
@@ -191,35 +185,29 @@ def _bent(x: Any) -> Any:
 
 
 @op
-class Silu(Elementwise):
+class Silu(_Curve):
     """input * sigmoid(input)."""
-
-    saves = ("input",)
 
     def formula(self, m: Any, input: Any) -> Any:
         x = widened(input)
         return narrowed(x / (1 + m.exp(-x)), input)
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any) -> Any:
-        grad, input = _wide(m, grad, input)
-        s = 1 / (1 + m.exp(-input)) if is_complex(input) else m.sigmoid(input)
-        return grad * conj_of(m, s * (input * (1 - s) + 1))
+    def slope(self, m: Any, x: Any) -> Any:
+        s = 1 / (1 + m.exp(-x)) if is_complex(x) else m.sigmoid(x)
+        return conj_of(m, s * (x * (1 - s) + 1))
 
 
 @op
-class Mish(Elementwise):
+class Mish(_Curve):
     """input * tanh(log(1 + exp(input)))."""
-
-    saves = ("input",)
 
     def formula(self, m: Any, input: Any) -> Any:
         x = widened(input)
         return narrowed(x * m.tanh(_softplus(m, x)), input)
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any) -> Any:
-        grad, input = _wide(m, grad, input)
-        t = m.tanh(_softplus(m, input))
-        return grad * (t + input * m.sigmoid(input) * (1 - t * t))
+    def slope(self, m: Any, x: Any) -> Any:
+        t = m.tanh(_softplus(m, x))
+        return t + x * m.sigmoid(x) * (1 - t * t)
 
 
 def _softplus(m: Any, x: Any) -> Any:
@@ -268,10 +256,8 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 @op
-class Softplus(Elementwise):
+class Softplus(_Curve):
     """log(1 + exp(beta * input)) / beta, and input itself where that is as good."""
-
-    saves = ("input",)
 
     def formula(self, m: Any, input: Any, *, beta: float, threshold: float) -> Any:
         x = widened(input)
@@ -279,26 +265,23 @@ class Softplus(Elementwise):
         straight = bent > threshold
         return narrowed(m.where(straight, x, m.log1p(m.exp(bent)) / beta), input)
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, beta: float, threshold: float) -> Any:
-        grad, input = _wide(m, grad, input)
-        bent = input * beta
-        return m.where(bent > threshold, grad, grad * m.sigmoid(bent))
+    def slope(self, m: Any, x: Any, *, beta: float, threshold: float) -> Any:
+        bent = x * beta
+        return m.where(bent > threshold, 1, m.sigmoid(bent))
 
 
 @op
-class LogSigmoid(Elementwise):
+class LogSigmoid(_Curve):
     """log(sigmoid(input)) without underflow."""
 
     node_name = "LogSigmoidBackward0"
-    saves = ("input",)
 
     def formula(self, m: Any, input: Any) -> Any:
         x = widened(input)
         return narrowed(m.minimum(x, 0) - m.log1p(m.exp(-m.absolute(x))), input)
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any) -> Any:
-        grad, input = _wide(m, grad, input)
-        return grad * m.sigmoid(-input)
+    def slope(self, m: Any, x: Any) -> Any:
+        return m.sigmoid(-x)
 
 
 @public(out=True, namespaces=("nn.functional",))
@@ -360,7 +343,9 @@ class Gate(Elementwise):
         return narrowed(widened(input) * m.sigmoid(widened(gate)), input)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, gate: Any) -> Any:
-        grad, input, gate = _wide(m, grad, input, gate)
+        if m.on_arrays:
+            g, s = widened(grad), m.sigmoid(widened(gate))
+            return narrowed(g * s, grad), narrowed(g * widened(input) * s * (1 - s), grad)
         s = m.sigmoid(gate)
         return grad * s, grad * input * s * (1 - s)
 
