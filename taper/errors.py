@@ -12,6 +12,7 @@ from pickle import UnpicklingError
 from types import FrameType
 
 __all__ = [
+    "AcceleratorError",
     "ByteOrderError",
     "CheckpointError",
     "CheckpointPickleError",
@@ -134,6 +135,10 @@ class DataFileError(TaperError, ValueError):
 
 class DataFileMissing(DataFileError, RuntimeError):
     """The files of a data set are not there and could not be fetched."""
+
+
+class AcceleratorError(TaperError, RuntimeError):
+    """An accelerator reported an error."""
 
 
 class OutOfMemoryError(TaperError, RuntimeError):

@@ -124,6 +124,11 @@ def are_deterministic_algorithms_enabled() -> bool:
     return _deterministic[0]
 
 
+def is_deterministic_algorithms_warn_only_enabled() -> bool:
+    """Whether use_deterministic_algorithms was told to warn only."""
+    return _deterministic[1]
+
+
 def set_deterministic_debug_mode(debug_mode: int | str) -> None:
     """Accepted: every op of taper is deterministic."""
     level = {"default": 0, "warn": 1, "error": 2}.get(debug_mode, debug_mode)  # type: ignore[arg-type]

@@ -21,8 +21,11 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "loss", "margin_loss", "numbered_loss", "ctc", "embedding", "distance", "interpolate", "grid", "padding",
         "attention", "fold", "dropout",
     ),
-    "rest": ("differences", "search", "view_copies", "order_statistics", "histogram", "solve", "decompose",
-        "factor", "matrix_functions", "linalg", "least_squares", "fft", "spectral", "special"),
+    "rest": (
+        "differences", "search", "view_copies", "elements", "layouts", "order_statistics",
+        "histogram", "solve", "decompose",
+        "factor", "matrix_functions", "linalg", "least_squares", "fft", "spectral", "special",
+    ),
 }  # fmt: skip
 _loaded: set[str] = set()
 
