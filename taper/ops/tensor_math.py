@@ -73,6 +73,10 @@ class TensorMath:
         if found is None:
             found = NAMESPACES.get("linalg", {}).get(name)
         if found is None:
+            from taper.ops import load_all
+
+            if load_all():  # it may stand in a family that nothing has named yet
+                return getattr(self, name)
             raise AttributeError(f"no differentiable function {name!r} on tensors")
         self.__dict__[name] = found
         return found
