@@ -26,3 +26,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(
         f"module 'torch.linalg' has no attribute {name!r} (taper does not have it)"
     )
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

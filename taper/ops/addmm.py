@@ -17,6 +17,7 @@ from taper.ops.matmul import (
     Matmul,
     Mm,
     adjoint,
+    c_name,
     check_bmm,
     outer,
     product,
@@ -188,7 +189,7 @@ def baddbmm(
     """
     check_bmm("baddbmm", batch1, batch2)
     if input._array.dtype != batch1._array.dtype:
-        names = [t.dtype.name for t in (input, batch1, batch2)]
+        names = [c_name(t) for t in (input, batch1, batch2)]
         raise DtypeError(
             "baddbmm",
             f"Input dtypes must be the same, got: input {names[0]}, batch1: {names[1]}, "

@@ -217,9 +217,10 @@ def _spread(
     full: list[Labels] = []
     sizes: dict[int, int] = {}
     for i, (x, term) in enumerate(zip(operands, terms, strict=True)):
+        covered = x._array.ndim - len(term) + 1
+        first = _FIRST_OF_ELLIPSIS + widest - covered
         if _ELLIPSIS in term:
             at = term.index(_ELLIPSIS)
-            covered = x._array.ndim - len(term) + 1
             # Fewer dimensions under the ellipsis are the last ones, as in broadcasting.
             term = term[:at] + dots[widest - covered :] + term[at + 1 :]
         full.append(term)
@@ -234,7 +235,7 @@ def _spread(
             if size not in (1, seen) and seen != 1:
                 if label >= _FIRST_OF_ELLIPSIS:
                     raise _error(
-                        f"dimension {label - _FIRST_OF_ELLIPSIS} covered by ellipsis in operand "
+                        f"dimension {label - first} covered by ellipsis in operand "
                         f"{i}has size {size} which does not broadcast with previously seen "
                         f"ellipsis with size {seen} for the respective dimension"
                     )
@@ -412,9 +413,9 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
         n, k = a._array.shape[i], b._array.shape[j]
         if n != k:
             if n == 1:
-                b = b.sum(j, keepdim=True)
+                b = b.sum(j, keepdim=True, dtype=b.dtype)
             elif k == 1:
-                a = a.sum(i, keepdim=True)
+                a = a.sum(i, keepdim=True, dtype=a.dtype)
             else:
                 raise ShapeError(
                     "tensordot",

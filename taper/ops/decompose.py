@@ -58,7 +58,9 @@ def wants_gradient(x: Tensor) -> bool:
 
 @op
 class Cholesky(Opaque):
-    """L of L @ L^H = input, from its lower triangle, and a report as in elimination.cholesky."""
+    """L of L @ L^H = input (with `upper`, its conjugate transpose), from that triangle of the
+    input, and a report as in elimination.cholesky.
+    """
 
     name = "linalg.cholesky"
     node_name = "LinalgCholeskyExBackward0"
@@ -66,19 +68,27 @@ class Cholesky(Opaque):
     outputs = 2
     differentiable = (True, False)
 
-    def forward(self, m: Any, input: Any) -> Any:
-        try:
-            return np.linalg.cholesky(input), np.zeros(input.shape[:-2], np.int32)
-        except np.linalg.LinAlgError:
-            return elimination.cholesky(input)
+    def forward(self, m: Any, input: Any, *, upper: bool) -> Any:
+        made, info = _cholesky_factor(adjoint(m, input) if upper else input)
+        return adjoint(m, made) if upper else made, info
 
-    def vjp(self, m: Any, grads: Any, out: Any, input: Any) -> Any:
-        factor = out[0]
-        turned = adjoint(m, factor)
-        inner = _hermitian_sum(m, m.tril(m.matmul(turned, grads[0])))
-        # L^-H inner L^-1; the second solve works on the transpose, and the result is Hermitian.
+    def vjp(self, m: Any, grads: Any, out: Any, input: Any, *, upper: bool) -> Any:
+        turned = out[0] if upper else adjoint(m, out[0])
+        inner = m.matmul(turned, adjoint(m, grads[0]) if upper else grads[0])
+        inner = m.tril(inner) + adjoint(m, m.tril(inner, -1))
+        # L^-H inner L^-1; the second solve works on the transpose.
         half = solve_upper(m, turned, inner)
         return adjoint(m, solve_upper(m, turned, adjoint(m, half))) / 2
+
+
+def _cholesky_factor(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        made = np.linalg.cholesky(a)
+    except np.linalg.LinAlgError:
+        return elimination.cholesky(a)
+    if np.isnan(np.diagonal(made, 0, -2, -1)).any():  # numpy lets nan pass
+        return elimination.cholesky(a)
+    return made, np.zeros(a.shape[:-2], np.int32)
 
 
 NOT_POSITIVE = (
@@ -90,10 +100,10 @@ NOT_POSITIVE = (
 def _cholesky(name: str, A: Tensor, upper: bool, check: bool) -> tuple[Tensor, Tensor]:
     check_square("cholesky" if name == "cholesky" else "linalg.cholesky", A)
     check_floating("linalg.cholesky", A, "cholesky_cpu")
-    factor, info = apply(Cholesky, A.mH if upper else A)
+    factor, info = apply(Cholesky, A, upper=upper)
     if check:
         check_info(name, info, NOT_POSITIVE)
-    return (factor.mH if upper else factor), info
+    return factor, info
 
 
 @public(out=True, namespaces=("linalg",))

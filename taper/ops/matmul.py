@@ -170,12 +170,16 @@ def unmatched(a: tuple[int, ...], b: tuple[int, ...]) -> str:
     return f"mat1 and mat2 shapes cannot be multiplied ({a[0]}x{a[1]} and {b[0]}x{b[1]})"
 
 
+def c_name(x: Tensor) -> str:
+    """The dtype as C++ calls it, for PyTorch's error texts."""
+    return _C_NAMES.get(x.dtype.name, x.dtype.name)
+
+
 def _unlike(one: Tensor, other: Tensor) -> str:
-    names = [_C_NAMES.get(t.dtype.name, t.dtype.name) for t in (one, other)]
-    return f"expected m1 and m2 to have the same dtype, but got: {names[0]} != {names[1]}"
+    return f"expected m1 and m2 to have the same dtype, but got: {c_name(one)} != {c_name(other)}"
 
 
-def _check_same(name: str, one: Tensor, other: Tensor) -> None:
+def _check_same(name: str, one: Tensor, other: Tensor, kernel: str = "bmm") -> None:
     """Raises: RuntimeError for batches of different dtypes."""
     if one._array.dtype != other._array.dtype:
         raise DtypeError(
@@ -183,7 +187,7 @@ def _check_same(name: str, one: Tensor, other: Tensor) -> None:
             f"expected scalar type {dtypes.cpp_name(one.dtype)} "
             f"but found {dtypes.cpp_name(other.dtype)}",
         )
-    refuse_bool(one, "bmm")
+    refuse_bool(one, kernel)
 
 
 def check_bmm(name: str, one: Tensor, other: Tensor) -> None:
@@ -194,7 +198,7 @@ def check_bmm(name: str, one: Tensor, other: Tensor) -> None:
             raise ShapeError(name, f"batch{number} must be a 3D tensor")
     if a[0] != b[0] or a[2] != b[1]:
         raise ShapeError(name, _batch_words(a[0], a[2], b[0], b[1]))
-    _check_same(name, one, other)
+    _check_same(name, one, other, name)
 
 
 def _batch_words(count: int, inner: int, found: int, rows: int) -> str:

@@ -143,6 +143,8 @@ def vander(x: Tensor, *, N: int | None = None) -> Tensor:
     count = (x._array.shape[-1] if x._array.ndim else 1) if N is None else N
     if count <= 1:
         raise ShapeError("N must be greater than 1.")
+    if x._array.dtype.kind in "iu":
+        x = x.long()
     return _powers(x if x._array.ndim else x.unsqueeze(0), count)
 
 

@@ -17,6 +17,7 @@ from taper.ops.convert import cast
 from taper.ops.join import cat
 from taper.ops.matmul import (
     broadcast_batches,
+    c_name,
     mm,
     refuse_bool,
 )
@@ -68,7 +69,7 @@ def multi_dot(tensors: Any) -> Tensor:
         if x._array.dtype != chain[0]._array.dtype:
             raise DtypeError(
                 f"multi_dot(): all tensors must have be the same dtype but tensor 0 is "
-                f"{chain[0].dtype.name} and tensor {i} {x.dtype.name}"
+                f"{c_name(chain[0])} and tensor {i} {c_name(x)}"
             )
     if row:
         chain[0] = chain[0].unsqueeze(0)

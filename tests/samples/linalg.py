@@ -49,8 +49,8 @@ SAMPLES = {
     "Slogdet": lambda: [([_square(3, 2)], {}), ([_complex(2, 2)], {})],
     # decompose
     "Cholesky": lambda: [
-        ([_positive(3)], {}),
-        ([np.stack([_positive(2), 2 * _positive(2)])], {}),
+        ([_positive(3)], {"upper": False}),
+        ([np.stack([_positive(2), 2 * _positive(2)])], {"upper": True}),
     ],
     "CholeskySolve": lambda: [
         ([_matrix(3, 2), np.tril(_square(3))], {"upper": False}),
