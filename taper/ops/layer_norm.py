@@ -14,8 +14,8 @@ from taper.errors import ShapeError
 from taper.op import Opaque, op, public
 from taper.ops.arguments import narrowed, refuse, widened
 from taper.ops.norm import (
-    Moments,
     check_parameters,
+    column_sums,
     recorded_vjp,
     rounded,
     row_sums,
@@ -29,21 +29,31 @@ from taper.tensor import Tensor, wrap
 Sizes = tuple[int, ...]
 
 
-def _row_moments(x: np.ndarray, size: int, eps: float) -> Moments:
-    """Mean and 1 / deviation of every row of `size` elements, as columns."""
+# The normalized input as a matrix, and 1 / deviation of its rows as a column.
+Kept = tuple[np.ndarray, np.ndarray]
+
+
+def _normalized(x: np.ndarray, size: int, eps: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The normalized rows of `size` elements; and as columns their means and 1 / deviations."""
     rows = x.reshape(-1, size)
     mean = row_sums(rows)[:, None]
     mean /= size
-    centred = rows - mean
-    variance = np.vecdot(centred, centred)[:, None]
+    normal = rows - mean
+    variance = np.vecdot(normal, normal)[:, None]
     variance /= size
     variance += eps
-    return mean, 1 / np.sqrt(variance)
+    scale = 1 / np.sqrt(variance)
+    normal *= scale
+    return normal, mean, scale
 
 
 @op
 class LayerNorm(Opaque):
-    """Normalizes the last `rank` dimensions with the input's moments, computed unless given."""
+    """Normalizes the last `rank` dimensions; `kept` is what was computed of the input already.
+
+    The normalized input is kept for the derivative, because broadcasting mean and scale over short
+    rows again would cost more than the rest of it.
+    """
 
     name = "layer_norm"
     node_name = "NativeLayerNormBackward0"
@@ -58,18 +68,17 @@ class LayerNorm(Opaque):
         *,
         rank: int,
         eps: float,
-        moments: Moments | None,
+        kept: Kept | None,
     ) -> Any:
-        x = widened(input)
-        size = math.prod(x.shape[x.ndim - rank :])
-        mean, scale = moments or _row_moments(x, size, eps)
-        out = x.reshape(-1, size) - mean
-        out *= scale
+        size = math.prod(input.shape[input.ndim - rank :])
+        normal = _normalized(widened(input), size, eps)[0] if kept is None else kept[0]
         if weight is not None:
-            out *= weight.reshape(size)
-        if bias is not None:
-            out += bias.reshape(size)
-        return narrowed(out.reshape(x.shape), input)
+            out = normal * weight.reshape(size)
+            if bias is not None:
+                out += bias.reshape(size)
+        else:
+            out = normal.copy() if bias is None else normal + bias.reshape(size)
+        return narrowed(out.reshape(input.shape), input)
 
     def vjp(
         self,
@@ -82,12 +91,12 @@ class LayerNorm(Opaque):
         *,
         rank: int,
         eps: float,
-        moments: Moments | None,
+        kept: Kept | None,
         needs: Any,
     ) -> Any:
         shape = tuple(input.shape)
         lead = len(shape) - rank
-        if not m.on_arrays or moments is None:
+        if not m.on_arrays or kept is None:
             return recorded_vjp(
                 m,
                 grad,
@@ -99,29 +108,28 @@ class LayerNorm(Opaque):
                 axes=tuple(range(lead, len(shape))),
                 eps=eps,
             )
-        mean, scale = moments
-        size = math.prod(shape[lead:])
+        normal, scale = kept
+        size = normal.shape[1]
         g = widened(grad).reshape(-1, size)
-        normal = widened(input).reshape(-1, size) - mean
-        normal *= scale
         products = g * normal
         to_weight = to_bias = None
         like = input if weight is None else weight
         if needs[1]:
-            to_weight = rounded(np.add.reduce(products, axis=0), like).reshape(weight.shape)
+            to_weight = rounded(column_sums(products), like).reshape(weight.shape)
         if needs[2]:
-            to_bias = rounded(np.add.reduce(g, axis=0), like).reshape(bias)
+            to_bias = rounded(column_sums(g), like).reshape(bias)
         if not needs[0]:
             return None, to_weight, to_bias
+        # scale * (g * weight - its mean - normal * mean of g * weight * normal)
         if weight is None:
-            share = np.ones(size, g.dtype)
-            to_input = g - (g @ share / size)[:, None]
+            to_input, share = g.copy(), np.full(size, 1 / size, g.dtype)
         else:
             share = widened(weight).reshape(size)
             to_input = g * share
-            to_input -= (g @ share / size)[:, None]
-        normal *= (products @ share / size)[:, None]
-        to_input -= normal
+            share = share / size
+        along = products.dot(share)[:, None]
+        to_input -= g.dot(share)[:, None]
+        to_input -= np.multiply(normal, along, out=products)
         to_input *= scale
         return narrowed(to_input.reshape(shape), input), to_weight, to_bias
 
@@ -162,24 +170,26 @@ def _check_rows(
 
 def _layer_normalized(
     input: Tensor, normalized_shape: Any, weight: Tensor | None, bias: Tensor | None, eps: float
-) -> tuple[Tensor, Moments]:
+) -> tuple[Tensor, np.ndarray, np.ndarray]:
+    """The result, and the mean and 1 / deviation of the samples as columns."""
     wanted = _check_rows("layer_norm", input, normalized_shape, weight, bias)
     refuse(input, "iubc", "LayerNormKernelImpl")
     if weight is not None or bias is not None:
         check_parameters("layer_norm", input, weight, bias)
         weight = unit_weight(input, weight, bias)
     x = widened(input._array)
-    if x.size:
-        moments = _row_moments(x, math.prod(wanted), eps)
-    else:
+    if not x.size:
         rows = math.prod(x.shape[: x.ndim - len(wanted)])
-        moments = np.zeros((rows, 1), x.dtype), np.ones((rows, 1), x.dtype)
         result = input.clone()
         if weight is not None:
             result = result * weight.to(input.dtype)
-        return (result if bias is None else result + bias.to(input.dtype)), moments
-    result = apply(LayerNorm, input, weight, bias, rank=len(wanted), eps=eps, moments=moments)
-    return result, moments
+        if bias is not None:
+            result = result + bias.to(input.dtype)
+        return result, np.zeros((rows, 1), x.dtype), np.ones((rows, 1), x.dtype)
+    normal, mean, scale = _normalized(x, math.prod(wanted), eps)
+    kept = normal, scale
+    result = apply(LayerNorm, input, weight, bias, rank=len(wanted), eps=eps, kept=kept)
+    return result, mean, scale
 
 
 @public(namespaces=("nn.functional",))
@@ -218,7 +228,7 @@ def native_layer_norm(
     input: Tensor, normalized_shape: Any, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Layer norm, and the mean and 1 / deviation of every sample."""
-    result, moments = _layer_normalized(input, normalized_shape, weight, bias, eps)
+    result, *moments = _layer_normalized(input, normalized_shape, weight, bias, eps)
     rank = len(tuple(normalized_shape))
     shape = input._array.shape
     columns = (*shape[: len(shape) - rank], *(1,) * rank)
@@ -289,12 +299,12 @@ class RMSNorm(Opaque):
         products = g * normal
         to_weight = None
         if needs[1]:
-            to_weight = rounded(np.add.reduce(products, axis=0), weight).reshape(weight.shape)
+            to_weight = rounded(column_sums(products), weight).reshape(weight.shape)
         if not needs[0]:
             return None, to_weight
         share = np.ones(size, g.dtype) if weight is None else widened(weight).reshape(size)
         to_input = g * share
-        normal *= (products @ share / size)[:, None]
+        normal *= products.dot(share / size)[:, None]
         to_input -= normal
         to_input *= scale
         return narrowed(to_input.reshape(shape), input), to_weight

@@ -1,5 +1,5 @@
-"""Inputs for the norms. Without `moments` the ops compute them, as a recorded derivative does;
-tests/nn/test_norm.py checks the derivatives with moments.
+"""Inputs for the norms. Without `moments` or `kept` the ops compute them, as a recorded derivative does;
+tests/nn/test_norm.py checks the derivatives with them.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ def _rms(shape: tuple[int, ...], weight: bool, rank: int) -> Any:
     return [number(*shape), scale], {"rank": rank, "eps": 1e-5}
 
 
-_GROUPED: dict[str, Any] = {"eps": 1e-5, "moments": None}
+_FREE: dict[str, Any] = {"eps": 1e-5, "moments": None}
 
 SAMPLES: dict[str, Any] = {
     "BatchNorm": lambda: [
-        _sample((4, 3), (3,), **_GROUPED),
-        _sample((3, 2, 2, 2), None, **_GROUPED),
+        _sample((4, 3), (3,), **_FREE),
+        _sample((3, 2, 2, 2), None, **_FREE),
     ],
     "BatchNormFixed": lambda: [_fixed(4, 3), _fixed(2, 3, 2, parameters=False)],
     "InstanceNormFixed": lambda: [_fixed(2, 3, 4)],
     "GroupNorm": lambda: [
-        _sample((2, 4, 3), (4,), groups=2, **_GROUPED),
-        _sample((2, 4, 2, 2), None, groups=1, **_GROUPED),
+        _sample((2, 4, 3), (4,), groups=2, **_FREE),
+        _sample((2, 4, 2, 2), None, groups=1, **_FREE),
     ],
-    "InstanceNorm": lambda: [_sample((2, 2, 4), (2,), groups=2, **_GROUPED)],
+    "InstanceNorm": lambda: [_sample((2, 2, 4), (2,), groups=2, **_FREE)],
     "LayerNorm": lambda: [
-        _sample((3, 4), (4,), rank=1, **_GROUPED),
-        _sample((2, 2, 3), None, rank=2, **_GROUPED),
+        _sample((3, 4), (4,), rank=1, eps=1e-5, kept=None),
+        _sample((2, 2, 3), None, rank=2, eps=1e-5, kept=None),
     ],
     "RMSNorm": lambda: [_rms((3, 4), True, 1), _rms((2, 2, 3), False, 2)],
 }
