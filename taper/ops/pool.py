@@ -186,8 +186,9 @@ def _unpadded(x: np.ndarray, padding: Sizes, size: Sizes) -> np.ndarray:
 def pick(x: np.ndarray, index: np.ndarray, rank: int) -> np.ndarray:
     """The elements of x at positions `index` of its flattened spatial dimensions."""
     lead = x.shape[: x.ndim - rank]
-    flat = index.reshape(*lead, -1)
-    return np.take_along_axis(x.reshape(*lead, -1), flat, -1).reshape(index.shape)
+    flat = index.reshape(*lead, math.prod(index.shape[len(lead) :]))
+    plane = math.prod(x.shape[len(lead) :])
+    return np.take_along_axis(x.reshape(*lead, plane), flat, -1).reshape(index.shape)
 
 
 # ---------------------------------------------------------------- mean, on arrays

@@ -120,7 +120,8 @@ def _fractional_starts(sample: np.ndarray, size: int, kernel: int, out: int) -> 
 def _rows(index: np.ndarray, rank: int, plane: int) -> np.ndarray:
     """The positions as ones into the whole flattened array of planes of `plane` elements."""
     lead = math.prod(index.shape[: index.ndim - rank])
-    return (index.reshape(lead, -1) + np.arange(lead)[:, None] * plane).reshape(-1)
+    places = index.reshape(lead, math.prod(index.shape[index.ndim - rank :]))
+    return (places + np.arange(lead)[:, None] * plane).reshape(-1)
 
 
 # ---------------------------------------------------------------- the ops
@@ -130,13 +131,14 @@ class _Pick(Opaque):
     """The elements of input at positions `index` of its last `rank` dimensions, flattened."""
 
     name = "pick"
-    saves = ("input.shape", "index")
+    saves = ("input", "index")
 
     def forward(self, m: Any, input: Any, index: Any, *, rank: Any) -> Any:
         return pick(input, index, rank)
 
-    def vjp(self, m: Any, grad: Any, out: Any, shape: Any, index: Any, *, rank: Any) -> Any:
-        return m.call(Place, grad, index, size=tuple(shape)[len(shape) - rank :]), None
+    def vjp(self, m: Any, grad: Any, out: Any, input: Any, index: Any, *, rank: Any) -> Any:
+        size = tuple(input.shape)[len(input.shape) - rank :]
+        return m.call(Place, grad, index, input, size=size), None
 
 
 @op
@@ -183,19 +185,35 @@ class FractionalMaxPool3d(_Pick):
 
 @op
 class Place(Opaque):
-    """Zeros with input added at positions `index` of the flattened last dimensions `size`."""
+    """Zeros with input added at positions `index` of the flattened last dimensions `size`.
 
-    saves = ("index",)
+    `like` is what was pooled. The result does not depend on it, but in PyTorch has a gradient of
+    zeros for it; it may be None.
+    """
 
-    def forward(self, m: Any, input: Any, index: Any, *, size: Any) -> Any:
+    saves = ("index", "like.shape")
+
+    def forward(self, m: Any, input: Any, index: Any, like: Any, *, size: Any) -> Any:
         rank = len(size)
         lead = input.shape[: input.ndim - rank]
         made = np.zeros((*lead, *size), widened(input).dtype)
         np.add.at(made.reshape(-1), _rows(index, rank, math.prod(size)), widened(input).reshape(-1))
         return made.astype(input.dtype, copy=False)
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, index: Any, *, size: Any) -> Any:
-        return m.call(Pick, grad, index, rank=len(size)), None
+    def vjp(
+        self,
+        m: Any,
+        grad: Any,
+        out: Any,
+        input: Any,
+        index: Any,
+        like: Any,
+        *,
+        needs: Any,
+        size: Any,
+    ) -> Any:
+        picked = m.call(Pick, grad, index, rank=len(size)) if needs[0] else None
+        return picked, None, m.zeros(tuple(like), grad.dtype) if needs[2] else None
 
 
 class _Unpool(Opaque):
@@ -263,13 +281,13 @@ class FractionalIndex(Opaque):
 
 class _AdaptiveAvgPool(Opaque):
     name = "adaptive_avg_pool"
-    saves = ("input.shape",)
+    saves = ("input",)
 
     def forward(self, m: Any, input: Any, *, out: Any) -> Any:
         return uneven_mean(input, out)
 
-    def vjp(self, m: Any, grad: Any, result: Any, shape: Any, *, out: Any) -> Any:
-        return m.call(AdaptiveAvgPoolGrad, grad, size=tuple(shape)[len(shape) - len(out) :])
+    def vjp(self, m: Any, grad: Any, result: Any, input: Any, *, out: Any) -> Any:
+        return m.call(AdaptiveAvgPoolGrad, grad, input, rank=len(out))
 
 
 @op
@@ -296,13 +314,17 @@ class AdaptiveAvgPool3d(_AdaptiveAvgPool):
 @op
 class AdaptiveAvgPoolGrad(Opaque):
     node_name = "AdaptiveAvgPool2DBackwardBackward0"
-    saves = ("grad.shape",)
+    saves = ("grad.shape", "input.shape")
 
-    def forward(self, m: Any, grad: Any, *, size: Any) -> Any:
-        return uneven_mean_grad(grad, size)
+    def forward(self, m: Any, grad: Any, input: Any, *, rank: Any) -> Any:
+        return uneven_mean_grad(grad, input.shape[input.ndim - rank :])
 
-    def vjp(self, m: Any, grad: Any, result: Any, shape: Any, *, size: Any) -> Any:
-        return m.call(AdaptiveAvgPool2d, grad, out=tuple(shape)[len(shape) - len(size) :])
+    def vjp(
+        self, m: Any, grad: Any, result: Any, given: Any, shape: Any, *, needs: Any, rank: Any
+    ) -> Any:
+        out = tuple(given)[len(given) - rank :]
+        mean = m.call(AdaptiveAvgPool2d, grad, out=out) if needs[0] else None
+        return mean, m.zeros(tuple(shape), grad.dtype) if needs[1] else None
 
 
 _ADAPTIVE_AVG = {1: AdaptiveAvgPool1d, 2: AdaptiveAvgPool2d, 3: AdaptiveAvgPool3d}
@@ -315,17 +337,18 @@ _UNPOOLS = {1: MaxUnpool1d, 2: MaxUnpool2d, 3: MaxUnpool3d}
 
 def _adaptive_size(name: str, input: Tensor, rank: int, output_size: Any) -> Sizes:
     """The output size, with None replaced by the input's, checked."""
+    if rank > 1 and isinstance(output_size, (tuple, list)) and input.dim() <= len(output_size):
+        raise ValueError(f"Input dimension should be at least {len(output_size) + 1}")
     if input.dim() not in (rank + 1, rank + 2):
+        colon = ":" if "max" in name else ""
+        more = (
+            f"; Expected 2 to 3 dimensions, but got {input.dim()}-dimensional tensor for argument "
+            f"#1 'self' (while checking arguments for {name})"
+        )
         raise ShapeError(
             name,
-            f"{name}(): Expected {rank + 1}D or {rank + 2}D tensor, but got "
-            f"{list(input.shape)}"
-            + (
-                f"; Expected 2 to 3 dimensions, but got {input.dim()}-dimensional "
-                f"tensor for argument #1 'self' (while checking arguments for {name})"
-                if rank == 1
-                else ""
-            ),
+            f"{name}(): Expected {rank + 1}D or {rank + 2}D tensor, but got{colon} "
+            f"{list(input.shape)}{more if rank == 1 else ''}",
         )
     if input.dtype.name in ("int64", "int32", "int16", "int8", "uint8", "bool"):
         kind = {
@@ -375,9 +398,19 @@ def _adaptive_size(name: str, input: Tensor, rank: int, output_size: Any) -> Siz
     return wanted
 
 
+def _check_one(name: str, output_size: Any) -> None:
+    if isinstance(output_size, (tuple, list)) and len(output_size) != 1:
+        raise ShapeError(
+            name, f"{name}() argument 'output_size' should contain one int (got {len(output_size)})"
+        )
+    integers(output_size, 1, name, "output_size")
+
+
 def _adaptive_avg(name: str, rank: int, input: Tensor, output_size: Any) -> Tensor:
     out = _adaptive_size(name, input, rank, output_size)
     size = tuple(input.shape)[-rank:]
+    if all(o == 1 for o in out):
+        return input.mean(tuple(range(-rank, 0)), keepdim=True)
     if all(o and n % o == 0 for n, o in zip(size, out, strict=True)):
         kernel = tuple(n // o for n, o in zip(size, out, strict=True))
         return apply(
@@ -400,7 +433,7 @@ def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
     Shape: ([batch,] channels, length) to ([batch,] channels, output_size).
     Raises: RuntimeError for other dimensions, negative sizes or an empty signal.
     """
-    integers(output_size, 1, "adaptive_avg_pool1d", "output_size")
+    _check_one("adaptive_avg_pool1d", output_size)
     return _adaptive_avg("adaptive_avg_pool1d", 1, input, output_size)
 
 
@@ -441,7 +474,7 @@ def _adaptive_max(
 @public(namespaces=("nn.functional",))
 def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
     """Maxima of `output_size` windows that cover the signal as evenly as can be."""
-    integers(output_size, 1, "adaptive_max_pool1d", "output_size")
+    _check_one("adaptive_max_pool1d", output_size)
     return _adaptive_max("adaptive_max_pool1d", 1, input, output_size, return_indices)
 
 

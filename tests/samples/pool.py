@@ -98,7 +98,10 @@ def _places(rank: int, distinct: bool) -> list[Any]:
     index = np.array([[[0, 2], [1, 3 if distinct else 1]], [[2, 0], [0, 1]]])
     tail = (2, 1, 1)[:rank]
     return [
-        ([number(2, 2, *tail), index.reshape(2, 2, *tail)], {"size": (4, 1, 1)[:rank]}),
+        (
+            [number(2, 2, *tail), index.reshape(2, 2, *tail)],
+            {"size": (4, 1, 1)[:rank]},
+        ),
     ]
 
 
@@ -111,7 +114,10 @@ def _uneven(rank: int) -> list[Any]:
 def _uneven_grad() -> list[Any]:
     from op_samples import number
 
-    return [([number(1, 2, 3)], {"size": (5,)}), ([number(2, 2, 3)], {"size": (3, 4)})]
+    return [
+        ([number(1, 2, 3), number(1, 2, 5)], {"rank": 1}),
+        ([number(2, 2, 3), number(2, 3, 4)], {"rank": 2}),
+    ]
 
 
 def _fractional() -> list[Any]:
@@ -131,7 +137,9 @@ SAMPLES = {
     "Pick": lambda: _picks(1),
     **{f"AdaptiveMaxPool{r}d": lambda r=r: _picks(r) for r in _CASES},
     **{f"FractionalMaxPool{r}d": lambda r=r: _picks(r) for r in (2, 3)},
-    "Place": lambda: _places(1, distinct=False),
+    "Place": lambda: [
+        ([*inputs, np.zeros((2, 2, 4))], attrs) for inputs, attrs in _places(1, distinct=False)
+    ],
     **{f"MaxUnpool{r}d": lambda r=r: _places(r, distinct=True) for r in _CASES},
     "AdaptiveMaxIndex": lambda: _uneven(2),
     "FractionalIndex": _fractional,
