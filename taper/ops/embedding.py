@@ -79,7 +79,8 @@ class Embedding(Opaque):
         self, m: Any, weight: Any, indices: Any, *, padding: int, by_frequency: bool
     ) -> Any:
         _require_rows(indices, weight.shape[0])
-        return weight.take(indices, 0)
+        # take would copy the whole of a strided table.
+        return weight.take(indices, 0) if weight.flags.c_contiguous else weight[indices]
 
     def vjp(self, m: Any, grad: Any, out: Any, weight: Any, indices: Any, **attrs: Any) -> Any:
         return m.call(EmbeddingGrad, grad, indices, rows=weight[0], **attrs), None

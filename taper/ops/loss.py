@@ -18,6 +18,7 @@ from taper.dispatch import apply
 from taper.errors import DtypeError
 from taper.op import Opaque, op, public
 from taper.ops.arguments import is_complex, refuse, widened
+from taper.ops.choose import where
 from taper.ops.create import ones_like
 from taper.ops.reduction import REDUCTIONS, folded, legacy, reduced, reduction_of
 from taper.ops.view import broadcast_tensors
@@ -616,7 +617,8 @@ def kl_divergences(input: Tensor, target: Tensor, log_target: bool) -> Tensor:
             raise DtypeError("kl_div", f"{what} inputs not supported.")
     if log_target:
         return target.exp() * (target - input)
-    return target.xlogy(target) - target * input
+    # 0 * log(0) is 0 here, as the limit is.
+    return where(target.eq(0), 0, target * target.log()) - target * input
 
 
 @public(namespaces=("nn.functional",))
