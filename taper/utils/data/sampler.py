@@ -109,10 +109,13 @@ class RandomSampler(Sampler[int]):
                     generator=generator,
                 )._array
             return
-        # The last permutation is drawn even if none of it is used; PyTorch's generator moves on,
-        # and with it every later epoch.
         whole, rest = divmod(self.num_samples, n)
-        for size in [n] * whole + [rest]:
+        sizes = [n] * whole
+        # The user's generator draws a last permutation even if none of it is used: PyTorch's moves
+        # on, and with it every later epoch. One of our own is thrown away, and nobody can tell.
+        if rest or self.generator is not None:
+            sizes.append(rest)
+        for size in sizes:
             order = taper.randperm(n, generator=generator)._array
             yield order[:size]
 
