@@ -279,6 +279,18 @@ def can_cast(from_: dtype, to: dtype) -> bool:
 class finfo:
     """Limits of a floating dtype (the default dtype if none is given)."""
 
+    __slots__ = (
+        "bits",
+        "dtype",
+        "eps",
+        "max",
+        "min",
+        "resolution",
+        "smallest_normal",
+        "smallest_subnormal",
+        "tiny",
+    )
+
     def __init__(self, type: dtype | None = None) -> None:
         d = _default if type is None else type
         if not isinstance(d, dtype):
@@ -320,6 +332,8 @@ class finfo:
 
 class iinfo:
     """Limits of an integer dtype."""
+
+    __slots__ = ("bits", "dtype", "max", "min")
 
     def __init__(self, type: dtype) -> None:
         if not isinstance(type, dtype) or type.category != INTEGER:

@@ -465,6 +465,7 @@ def grad(
     grad_outputs: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    only_inputs: bool = True,
     allow_unused: bool | None = None,
     is_grads_batched: bool = False,
     materialize_grads: bool = False,
@@ -477,6 +478,14 @@ def grad(
             "autograd.grad",
             "is_grads_batched needs vmap, which is not available "
             "yet; call grad once for each vector",
+        )
+    if not only_inputs:
+        warnings.warn(
+            "only_inputs argument is deprecated and is ignored now (defaults to True). To "
+            "accumulate gradient for other parts of the graph, please use "
+            "torch.autograd.backward.",
+            FutureWarning,
+            stacklevel=2,
         )
     if allow_unused is False and materialize_grads:
         raise ValueError(

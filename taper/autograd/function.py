@@ -201,6 +201,14 @@ class Function(FunctionCtx):
             "Function.jvp", "forward-mode differentiation is not available; use backward()"
         )
 
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
+        """The function of a batch; to be overridden. Only vmap, which taper lacks, calls it."""
+        raise NotImplementedError(
+            "To use autograd.Function with vmap, you must either override the vmap static method or "
+            "set generate_vmap_rule=True."
+        )
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError(
             "Legacy autograd function with non-static forward method is deprecated. "

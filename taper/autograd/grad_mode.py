@@ -123,6 +123,22 @@ class enable_grad(no_grad):
         mode.grad = True
 
 
+class set_multithreading_enabled(_Context):
+    """Accepted: a backward pass runs on the thread that asks for it either way."""
+
+    def __init__(self, mode: bool) -> None:
+        self.mode = mode
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+    def clone(self) -> set_multithreading_enabled:
+        return set_multithreading_enabled(self.mode)
+
+
 class set_grad_enabled(_Context):
     """Turns recording on or off, at once when called as a function, until exit as a context."""
 

@@ -13,6 +13,7 @@ __all__ = [
     "allow_mutation_on_saved_tensors",
     "disable_saved_tensors_hooks",
     "get_gradient_edge",
+    "increment_version",
     "register_multi_grad_hook",
     "save_on_cpu",
     "saved_tensors_hooks",
@@ -37,6 +38,18 @@ def get_gradient_edge(tensor: Tensor) -> GradientEdge:
     if function is None:
         return GradientEdge(AccumulateGrad.of(tensor), 0)
     return GradientEdge(function, tensor._output_nr)
+
+
+def increment_version(tensor: Any) -> None:
+    """Counts a write to the memory of a tensor (or of several), made behind taper's back."""
+    from taper.dispatch import touch
+
+    for each in (tensor,) if isinstance(tensor, Tensor) else tensor:
+        if each.is_inference():
+            raise RuntimeError(
+                "Inplace update to inference tensor outside InferenceMode is not allowed."
+            )
+        touch(each)
 
 
 def register_multi_grad_hook(tensors: Any, fn: Any, *, mode: str = "all") -> Any:
