@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from taper import dtypes
+from taper.autograd.grad_mode import mode as grad_mode
 from taper.autograd.grad_mode import no_grad
 from taper.dispatch import apply, touch
 from taper.errors import DtypeError, ShapeError
@@ -267,8 +268,9 @@ def _require_indices(indices: Tensor, name: str, argument: str = "#1 'indices'")
         )
 
 
-def _refuse_sparse(sparse: bool, name: str) -> None:
-    if sparse:
+def _refuse_sparse(weight: Tensor, name: str) -> None:
+    """Raises: NotImplementedError if a gradient, which would be sparse, may be asked for."""
+    if weight.requires_grad and grad_mode.grad:
         raise NotImplementedError(
             f"{name}: sparse gradients are not available; leave sparse=False for a dense one"
         )
@@ -320,7 +322,7 @@ def rows_by_index(
     if indices._array.dtype != np.int64:
         _require_indices(indices, "embedding")
     if sparse:
-        _refuse_sparse(sparse, "embedding")
+        _refuse_sparse(weight, "embedding")
     return apply(
         Embedding, weight, indices, padding=padding_idx, by_frequency=bool(scale_grad_by_freq)
     )
@@ -486,7 +488,8 @@ def bags_of_rows(
     maximum the index of the row it came from.
     """
     _check_bags(weight, indices, offsets, per_sample_weights)
-    _refuse_sparse(sparse, "embedding_bag")
+    if sparse:
+        _refuse_sparse(weight, "embedding_bag")
     table = weight._array
     rows = table.shape[0]
     entries = indices._array.astype(np.int64, copy=False)

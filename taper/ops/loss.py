@@ -92,7 +92,7 @@ class MseLoss(Opaque):
             flat = gap.reshape(-1)
             gap = np.dot(flat, flat)
             if reduction == "mean":
-                gap = gap / gap.dtype.type(flat.size)
+                gap = gap / flat.size
         return gap if gap.dtype is input.dtype else gap.astype(input.dtype)
 
     def vjp(
@@ -161,13 +161,14 @@ class BinaryCrossEntropy(Opaque):
 
     def forward(self, m: Any, input: Any, target: Any, weight: Any, *, reduction: Any) -> Any:
         x, y = widened(input), widened(target)
-        # nan is not between 0 and 1 either.
-        for name, values in (("input", x), ("target", y)):
-            if values.size and not (np.min(values) >= 0 and np.max(values) <= 1):
-                raise RuntimeError(f"all elements of {name} should be between 0 and 1")
+        if y.size and not (np.minimum.reduce(y, None) >= 0 and np.maximum.reduce(y, None) <= 1):
+            raise RuntimeError("all elements of target should be between 0 and 1")
         # Logarithms are kept above -100, so that a sure but wrong answer costs a finite amount.
         loss = np.maximum(np.log1p(-x), -100) * (y - 1)
         loss -= np.maximum(np.log(x), -100) * y
+        # Outside [0, 1] one of the logarithms is nan.
+        if loss.size and np.isnan(np.minimum.reduce(loss, None)):
+            raise RuntimeError("all elements of input should be between 0 and 1")
         if weight is not None:
             loss = loss * widened(weight)
         return folded(loss, reduction, input.dtype)

@@ -53,7 +53,7 @@ def folded(values: np.ndarray, reduction: str, dtype: np.dtype) -> Any:
         count = values.size
         values = np.add.reduce(widened(values), None)
         if reduction == "mean":
-            values = values / values.dtype.type(count)
+            values = values / count
     return values if values.dtype == dtype else values.astype(dtype)
 
 

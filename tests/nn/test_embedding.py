@@ -112,9 +112,18 @@ def test_arguments_that_do_not_fit():
     with pytest.raises(RuntimeError, match="'weight' must be 2-D"):
         F.embedding(torch.tensor([1]), table()[0])
     with pytest.raises(NotImplementedError, match="leave sparse=False"):
-        F.embedding(torch.tensor([1]), table(), sparse=True)
+        F.embedding(torch.tensor([1]), table(requires_grad=True), sparse=True)
     with pytest.raises(TypeError, match=r"argument 'indices' \(position 2\) must be Tensor"):
         F.embedding([1], table())
+
+
+def test_sparse_is_allowed_where_no_gradient_is_recorded():
+    index = torch.tensor([[1, 2]])
+    with torch.no_grad():
+        weight = table(requires_grad=True)
+
+        assert torch.equal(F.embedding(index, weight, sparse=True), weight[index])
+    assert F.embedding_bag(index, table(), sparse=True).shape == (1, 3)
 
 
 def test_the_layer_starts_normal_with_a_row_of_zeros_for_padding():
@@ -233,7 +242,11 @@ def test_bags_of_half_types(mode, dtype):
             ValueError,
             "must have the same shape as the input",
         ),
-        ({"sparse": True}, NotImplementedError, "leave sparse=False"),
+        (
+            {"sparse": True, "weight": table(requires_grad=True)},
+            NotImplementedError,
+            "leave sparse=False",
+        ),
     ],
 )
 def test_bags_that_do_not_fit(change, error, text):
