@@ -404,6 +404,18 @@ def write_out(name: str, function: Callable[..., Any], args: Any, kwargs: Any, o
 _READ_LATE = frozenset(("cat", "gather", "index_select", "kthvalue", "masked_select", "take"))
 
 
+_MATCHING = (
+    "Expected the dtype for input and out to match, but got {0} for input's dtype and {1} for "
+    "out's dtype."
+)
+# Functions whose output must have the very dtype of the result, and what they say otherwise.
+_SAME_DTYPE = {
+    "amax": _MATCHING,
+    "amin": _MATCHING,
+    "gather": "Expected out tensor to have dtype {2}, but got {3} instead",
+}
+
+
 def _check_overlap(name: str, out: Tensor, args: Any) -> None:
     """Raises: RuntimeError if `out` shares memory with an input other than being that input."""
     array = out._array
@@ -437,6 +449,10 @@ def _store_out(name: str, out: Tensor, result: Tensor, args: Any) -> None:
             "differentiation, but one of the arguments requires grad."
         )
     given, held = result.dtype, out.dtype
+    if given is not held and name in _SAME_DTYPE:
+        raise DtypeError(
+            _SAME_DTYPE[name].format(dtypes.cpp_name(given), dtypes.cpp_name(held), given, held)
+        )
     if given is not held and not dtypes.can_cast(given, held):
         raise DtypeError(
             f"result type {dtypes.cpp_name(given)} can't be cast to the desired output "

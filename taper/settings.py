@@ -20,6 +20,7 @@ __all__ = [
     "get_num_threads",
     "inf",
     "is_storage",
+    "is_deterministic_algorithms_warn_only_enabled",
     "is_warn_always_enabled",
     "nan",
     "newaxis",

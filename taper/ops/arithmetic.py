@@ -426,8 +426,12 @@ def _operator(function: Callable[..., Any], swapped: bool = False) -> Callable[.
     return backward if swapped else forward
 
 
-def _fast(op: Any) -> Callable[..., Any]:
-    """An operator that goes to dispatch directly."""
+def _fast(op: Any, swapped: bool = False) -> Callable[..., Any]:
+    """An operator that goes to dispatch directly; `swapped` is the other side of a commuting one."""
+
+    def backward(self: Tensor, other: Any) -> Any:
+        _check_self(self)
+        return forward(self, other)
 
     def forward(self: Tensor, other: Any) -> Any:
         if isinstance(other, (Tensor, float, int)):
@@ -436,7 +440,7 @@ def _fast(op: Any) -> Callable[..., Any]:
             return apply(op, self, _number(other))
         return NotImplemented
 
-    return forward
+    return backward if swapped else forward
 
 
 def _changing(function: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -475,9 +479,9 @@ def bind_operators() -> None:
     """Gives Tensor its arithmetic operators."""
     plain = {
         "add": _fast(Add),
-        "radd": _operator(add, swapped=True),
+        "radd": _fast(Add, swapped=True),
         "mul": _fast(Mul),
-        "rmul": _operator(mul, swapped=True),
+        "rmul": _fast(Mul, swapped=True),
         "sub": _operator(sub),
         "rsub": _operator(sub, swapped=True),
         "truediv": _fast(Div),

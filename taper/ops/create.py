@@ -674,7 +674,7 @@ def logspace(
     start, end = _ends("logspace", start, end, steps)
     chosen = _chosen(dtype)
     if chosen.kind in "iu":
-        start, end, base = int(start), int(end), int(base)
+        start, end = int(start), int(end)
     work = np.dtype(
         np.complex128 if isinstance(start, complex) or isinstance(end, complex) else np.float64
     )

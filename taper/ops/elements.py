@@ -235,4 +235,5 @@ def hash_tensor(input: Tensor, dim: Any = None, *, keepdim: bool = False, mode: 
     wide = np.float64 if array.dtype.kind in "fV" else np.int64
     bits = array.astype(np.uint64 if array.dtype.kind == "u" else wide).view(np.uint64)
     axes = canonical_dims(dim, array.ndim)
-    return wrap(np.asarray(np.bitwise_xor.reduce(bits, axis=axes, keepdims=keepdim)))
+    combined: Any = np.bitwise_xor
+    return wrap(np.asarray(combined.reduce(bits, axis=axes, keepdims=keepdim)))

@@ -153,10 +153,10 @@ def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
     if any(n < 0 for n in extents):
         raise ValueError(f"'shape' cannot have negative values, but got {tuple(extents)}")
     count = int(np.prod(extents))
-    made, rest = [], array
+    made, rest = [], array.astype(np.int64)
     for n in reversed(extents):
         rest, place = np.divmod(rest, max(n, 1))
-        made.append(wrap(np.asarray(place, np.int64)))
+        made.append(wrap(np.asarray(place)))
     if array.size and (array.min() < 0 or array.max() >= count):
         bad = array.reshape(-1)[((array < 0) | (array >= count)).reshape(-1)][0]
         raise ValueError(f"index {int(bad)} is out of bounds for a tensor of {count} elements")
