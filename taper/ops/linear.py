@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from taper.dispatch import apply
+from taper.dispatch import apply, write_out
 from taper.dtypes import of
 from taper.errors import DtypeError, ShapeError
 from taper.op import Contraction, op, public
@@ -141,7 +141,9 @@ class LinearVector(_Linear):
 
 
 @public(namespaces=("nn.functional",))
-def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def linear(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, *, out: Tensor | None = None
+) -> Tensor:
     """input @ weight.T + bias.
 
     Shape: input (*, in_features), weight (out_features, in_features), bias (out_features,);
@@ -149,6 +151,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Dtype: all of one; float16 and bfloat16 are summed in float32.
     Raises: RuntimeError where sizes or dtypes do not fit.
     """
+    if out is not None:  # here, because a wrapper would cost every layer a call
+        return write_out("linear", linear, (input, weight, bias), {}, out)
     ndim = input.dim()
     if weight.dim() != 2 or ndim == 0:
         return _unusual(input, weight, bias)
