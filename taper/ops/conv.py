@@ -202,7 +202,9 @@ class ChannelSum(Contraction):
     def forward(self, m: Any, input: Any) -> Any:
         batch, channels = input.shape[:2]
         wide = widened(input)
-        if batch <= 1024 and input.size:
+        if input.size == 0:
+            total = np.zeros(channels, wide.dtype)
+        elif batch <= 1024:
             # A product with ones sums the batch fastest; what is left is short.
             ones = np.ones(batch, wide.dtype)
             total = ones.dot(wide.reshape(batch, -1)).reshape(channels, -1).sum(1)

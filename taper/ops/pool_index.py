@@ -490,6 +490,36 @@ def adaptive_max_pool3d(input: Tensor, output_size: Any, return_indices: bool = 
     return _adaptive_max("adaptive_max_pool3d", 3, input, output_size, return_indices)
 
 
+@public(namespaces=("nn.functional",))
+def adaptive_max_pool1d_with_indices(
+    input: Tensor, output_size: Any, return_indices: bool = False
+) -> tuple[Tensor, Tensor]:
+    """`adaptive_max_pool1d` of a signal with return_indices, whatever that argument says."""
+    return adaptive_max_pool1d(input, output_size, True)
+
+
+@public(namespaces=("nn.functional",))
+def adaptive_max_pool2d_with_indices(
+    input: Tensor, output_size: Any, return_indices: bool = False
+) -> tuple[Tensor, Tensor]:
+    """`adaptive_max_pool2d` of an image with return_indices, whatever that argument says."""
+    return adaptive_max_pool2d(input, output_size, True)
+
+
+@public(namespaces=("nn.functional",))
+def adaptive_max_pool3d_with_indices(
+    input: Tensor, output_size: Any, return_indices: bool = False
+) -> tuple[Tensor, Tensor]:
+    """`adaptive_max_pool3d` of a volume with return_indices, whatever that argument says."""
+    return adaptive_max_pool3d(input, output_size, True)
+
+
+@public(name="adaptive_max_pool1d")
+def adaptive_max_pool1d_and_indices(input: Tensor, output_size: Any) -> tuple[Tensor, Tensor]:
+    """Maxima of `output_size` windows of a signal, and where they are."""
+    return adaptive_max_pool1d(input, output_size, True)
+
+
 # ---------------------------------------------------------------- fractional pools
 
 
@@ -603,6 +633,32 @@ def fractional_max_pool3d(
     return _fractional(
         3, input, kernel_size, output_size, output_ratio, return_indices, _random_samples
     )
+
+
+@public(namespaces=("nn.functional",))
+def fractional_max_pool2d_with_indices(
+    input: Tensor,
+    kernel_size: Any,
+    output_size: Any = None,
+    output_ratio: Any = None,
+    return_indices: bool = False,
+    _random_samples: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`fractional_max_pool2d` with return_indices, whatever that argument says."""
+    return _fractional(2, input, kernel_size, output_size, output_ratio, True, _random_samples)
+
+
+@public(namespaces=("nn.functional",))
+def fractional_max_pool3d_with_indices(
+    input: Tensor,
+    kernel_size: Any,
+    output_size: Any = None,
+    output_ratio: Any = None,
+    return_indices: bool = False,
+    _random_samples: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`fractional_max_pool3d` with return_indices, whatever that argument says."""
+    return _fractional(3, input, kernel_size, output_size, output_ratio, True, _random_samples)
 
 
 # ---------------------------------------------------------------- unpooling
