@@ -39,13 +39,12 @@ class _ProductSum(Contraction):
 
     def forward(self, m: Any, input: Any, mat1: Any, mat2: Any, *, beta: Any, alpha: Any) -> Any:
         made = product(widened(mat1), widened(mat2))
-        alpha, beta = _number(alpha, made), _number(beta, made)
         if alpha != 1:
-            made = made * alpha
+            made *= _number(alpha, made)
         if beta == 1:
             made += input
         elif beta != 0:  # with 0 even nan in the input does not count
-            made += beta * widened(input)
+            made += _number(beta, made) * widened(input)
         return narrowed(made, input)
 
     def vjp(
@@ -89,18 +88,18 @@ class Baddbmm(_ProductSum):
 
 
 def _check_expands(input: Tensor, shape: tuple[int, ...]) -> None:
-    if input._array.shape != shape:
-        input.expand(shape)
+    """Raises: RuntimeError unless the summand broadcasts to the product."""
+    own = input._array.shape
+    if own == shape or own == shape[1:]:
+        return
+    if len(own) <= len(shape) and all(
+        n in (1, k) for n, k in zip(own[::-1], shape[::-1], strict=False)
+    ):
+        return
+    input.expand(shape)  # which says what does not fit
 
 
-@public(method=True, inplace=True, out=True)
-def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
-    """beta * input + alpha * (mat1 @ mat2).
-
-    Shape: mat1 (n, k), mat2 (k, m); input broadcasts to (n, m).
-    Dtype: all of one. Edges: with beta 0, nan and inf in `input` do not matter.
-    Raises: RuntimeError where sizes or dtypes do not fit.
-    """
+def _check_addmm(input: Tensor, mat1: Tensor, mat2: Tensor) -> None:
     a, b = mat1._array, mat2._array
     for name, x in (("mat1", a), ("mat2", b)):
         if x.ndim != 2:
@@ -116,6 +115,26 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: An
                 f"{dtypes.cpp_name(one.dtype)} and {dtypes.cpp_name(mat2.dtype)}",
             )
     refuse_bool(mat1, "addmm_impl_cpu_")
+
+
+@public(method=True, inplace=True, out=True)
+def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+    """beta * input + alpha * (mat1 @ mat2).
+
+    Shape: mat1 (n, k), mat2 (k, m); input broadcasts to (n, m).
+    Dtype: all of one. Edges: with beta 0, nan and inf in `input` do not matter.
+    Raises: RuntimeError where sizes or dtypes do not fit.
+    """
+    a, b = mat1._array, mat2._array
+    if (
+        a.ndim != 2
+        or b.ndim != 2
+        or a.shape[1] != b.shape[0]
+        or not input._array.dtype is a.dtype is b.dtype
+        or a.dtype.kind == "b"
+    ):
+        _check_addmm(input, mat1, mat2)
+    _check_expands(input, (a.shape[0], b.shape[1]))
     return apply(Addmm, input, mat1, mat2, beta=beta, alpha=alpha)
 
 

@@ -5,6 +5,7 @@ They come down to one op, Contract: two factors whose dimensions are labelled.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -112,17 +113,20 @@ class Contract(Contraction):
 
 def _contract(one: Tensor, other: Tensor, left: Labels, right: Labels, out: Labels) -> Tensor:
     """Contract with PyTorch's rules for dtypes: a plain product promotes, a sum does not."""
-    if one._array.dtype != other._array.dtype:
-        if any(n not in out for n in left if n in right):
-            raise DtypeError(
-                "einsum",
-                f"expected scalar type {dtypes.cpp_name(one.dtype)} "
-                f"but found {dtypes.cpp_name(other.dtype)}",
-            )
-        wanted = dtypes.of_operands([one._array, other._array])
-        one, other = cast(one, wanted), cast(other, wanted)
-    elif one._array.dtype.kind == "b" and any(n not in out for n in left if n in right):
-        refuse_bool(one, "bmm")
+    own = one._array.dtype
+    if own is not other._array.dtype or own.kind == "b":
+        summed = any(n not in out for n in left if n in right)
+        if own != other._array.dtype:
+            if summed:
+                raise DtypeError(
+                    "einsum",
+                    f"expected scalar type {dtypes.cpp_name(one.dtype)} "
+                    f"but found {dtypes.cpp_name(other.dtype)}",
+                )
+            wanted = dtypes.of_operands([one._array, other._array])
+            one, other = cast(one, wanted), cast(other, wanted)
+        elif summed:
+            refuse_bool(one, "bmm")
     return apply(Contract, one, other, left=left, right=right, out=out)
 
 
@@ -195,29 +199,29 @@ def _from_lists(args: tuple[Any, ...]) -> tuple[list[Tensor], list[Labels], Labe
 
 
 def _spread(
-    operands: list[Tensor], terms: list[Labels], output: Labels | None
+    shapes: Sequence[tuple[int, ...]], terms: Sequence[Labels], output: Labels | None
 ) -> tuple[list[Labels], Labels, dict[int, int]]:
     """The terms with a label for every dimension, the result's labels, and their sizes."""
     widest = 0
-    for i, (x, term) in enumerate(zip(operands, terms, strict=True)):
+    for i, (shape, term) in enumerate(zip(shapes, terms, strict=True)):
         named = len(term) - (_ELLIPSIS in term)
-        covered = x._array.ndim - named
+        covered = len(shape) - named
         if _ELLIPSIS not in term and covered:
             raise _error(
                 f"the number of subscripts in the equation ({named}) does not match the number "
-                f"of dimensions ({x._array.ndim}) for operand {i} and no ellipsis was given"
+                f"of dimensions ({len(shape)}) for operand {i} and no ellipsis was given"
             )
         if covered < 0:
             raise _error(
                 f"the number of subscripts in the equation ({named}) is more than the number of "
-                f"dimensions ({x._array.ndim}) for operand {i}"
+                f"dimensions ({len(shape)}) for operand {i}"
             )
         widest = max(widest, covered)
     dots = tuple(range(_FIRST_OF_ELLIPSIS, _FIRST_OF_ELLIPSIS + widest))
     full: list[Labels] = []
     sizes: dict[int, int] = {}
-    for i, (x, term) in enumerate(zip(operands, terms, strict=True)):
-        covered = x._array.ndim - len(term) + 1
+    for i, (shape, term) in enumerate(zip(shapes, terms, strict=True)):
+        covered = len(shape) - len(term) + 1
         first = _FIRST_OF_ELLIPSIS + widest - covered
         if _ELLIPSIS in term:
             at = term.index(_ELLIPSIS)
@@ -225,7 +229,7 @@ def _spread(
             term = term[:at] + dots[widest - covered :] + term[at + 1 :]
         full.append(term)
         own: dict[int, int] = {}
-        for label, size in zip(term, x._array.shape, strict=True):
+        for label, size in zip(term, shape, strict=True):
             if own.setdefault(label, size) != size:
                 raise _error(
                     f"subscript {_LETTERS[label]} is repeated for operand {i} but the sizes don't "
@@ -308,6 +312,21 @@ def _needed(terms: list[Labels], i: int, j: int, output: Labels) -> Labels:
     return tuple(n for n in joined if n in others)
 
 
+@lru_cache(maxsize=1024)
+def _pair(equation: str, a: tuple[int, ...], b: tuple[int, ...]) -> tuple[Labels, ...] | None:
+    """The labels of two factors and their product, if Contract can take the factors as they are."""
+    terms, output = _parsed(equation)
+    if len(terms) != 2:
+        return None
+    (left, right), out, sizes = _spread((a, b), terms, output)
+    for one, other, shape in ((left, right, a), (right, left, b)):
+        if len(set(one)) != len(one) or any(n not in other and n not in out for n in one):
+            return None
+        if any(k != sizes[n] for n, k in zip(one, shape, strict=True)):
+            return None
+    return left, right, out
+
+
 @public()
 def einsum(equation: Any, *operands: Any) -> Tensor:
     """The sum of products that `equation` describes, such as "ij,jk->ik".
@@ -332,6 +351,11 @@ def einsum(equation: Any, *operands: Any) -> Tensor:
             "one operand and its subscripts list"
         )
     if isinstance(equation, str):
+        if len(operands) == 2:
+            one, other = operands
+            labels = _pair(equation, one._array.shape, other._array.shape)
+            if labels is not None:
+                return _contract(one, other, *labels)
         parsed, output = _parsed(equation)
         terms = list(parsed)
         tensors = list(
@@ -348,7 +372,7 @@ def einsum(equation: Any, *operands: Any) -> Tensor:
     if len(terms) != len(tensors):
         which = "fewer" if len(tensors) < len(terms) else "more"
         raise _error(f"{which} operands were provided than specified in the equation")
-    full, wanted, sizes = _spread(tensors, terms, output)
+    full, wanted, sizes = _spread([x._array.shape for x in tensors], terms, output)
     for i, x in enumerate(tensors):
         tensors[i], full[i] = _simplified(x, full[i], sizes)
     return _reduced(tensors, full, wanted, sizes)

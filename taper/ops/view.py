@@ -668,7 +668,8 @@ def expand(input: Tensor, *sizes: Any, size: Any = None, implicit: bool = False)
             f"the number of dimensions in the tensor ({len(shape)})",
         )
     result = []
-    for i, n in enumerate(wanted):
+    for i in range(len(wanted) - 1, -1, -1):  # from the last, which an error names first
+        n = wanted[i]
         own = shape[i - extra] if i >= extra else None
         if n == -1:
             if own is None:
@@ -687,7 +688,7 @@ def expand(input: Tensor, *sizes: Any, size: Any = None, implicit: bool = False)
                 f"({own}) at non-singleton dimension {i}.  Target sizes: {list(wanted)}.  Tensor "
                 f"sizes: {list(shape)}",
             )
-    return apply(Expand, input, shape=tuple(result))
+    return apply(Expand, input, shape=tuple(result[::-1]))
 
 
 @public(method=True, namespaces=())
