@@ -38,23 +38,24 @@ def column_sums(x: np.ndarray) -> np.ndarray:
     return np.ones(x.shape[0], x.dtype).dot(x)
 
 
+def _pixels(x: np.ndarray) -> np.ndarray:
+    """The array as a matrix with a column per channel; a view if it is channels last."""
+    return x if x.ndim == 2 else np.moveaxis(x, 1, -1).reshape(-1, x.shape[1])
+
+
 def channel_sums(x: np.ndarray) -> np.ndarray:
     """Sum over every dimension but the second."""
-    if x.ndim == 2:
-        return column_sums(x)
-    if x.flags.c_contiguous:
+    if x.ndim > 2 and x.flags.c_contiguous:
         return np.add.reduce(row_sums(x.reshape(*x.shape[:2], -1)), axis=0)
-    return np.add.reduce(x, axis=(0, *range(2, x.ndim)))
+    return column_sums(_pixels(x))
 
 
 def channel_dots(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Sum of x * y over every dimension but the second."""
-    if x.ndim == 2:
-        return np.einsum("nc,nc->c", x, y)
-    if x.flags.c_contiguous and y.flags.c_contiguous:
+    if x.ndim > 2 and x.flags.c_contiguous and y.flags.c_contiguous:
         shape = (*x.shape[:2], -1)
         return np.add.reduce(np.vecdot(x.reshape(shape), y.reshape(shape)), axis=0)
-    return np.einsum("nc...,nc...->c", x, y)
+    return np.einsum("pc,pc->c", _pixels(x), _pixels(y))
 
 
 def _beside(x: np.ndarray, like: np.ndarray) -> np.ndarray:
