@@ -18,7 +18,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "nn": (
         "activation", "smooth_activation", "softmax", "linear", "linear_cross_entropy", "conv", "pool", "pool_index", "norm", "layer_norm", "rnn", "cross_entropy",
-        "loss", "margin_loss", "numbered_loss", "ctc", "embedding", "distance", "interpolate", "grid", "padding",
+        "loss", "likelihood_loss", "margin_loss", "numbered_loss", "ctc", "embedding", "distance", "interpolate", "grid", "padding",
         "attention", "fold", "dropout",
     ),
     "rest": (

@@ -15,7 +15,7 @@ from taper.op import Opaque, op, public
 from taper.ops.arguments import refuse
 from taper.ops.choose import clamp_min, minimum, where
 from taper.ops.distance import pairwise_distance
-from taper.ops.loss import BinaryCrossEntropyWithLogits
+from taper.ops.likelihood_loss import BinaryCrossEntropyWithLogits
 from taper.ops.reduction import REDUCTIONS, folded, legacy, reduced, reduction_of
 from taper.ops.view import broadcast_tensors
 from taper.tensor import Tensor, wrap

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from taper.op import public
 from taper.ops.choose import clamp_min
-from taper.ops.loss import binary_cross_entropy_with_logits, kl_divergences, poisson_nll_loss
+from taper.ops.likelihood_loss import (
+    binary_cross_entropy_with_logits,
+    kl_divergences,
+    poisson_nll_loss,
+)
 from taper.ops.margin_loss import (
     cosine_embedding_loss,
     hinge_embedding_loss,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -60,3 +61,13 @@ def folded(values: np.ndarray, reduction: str, dtype: np.dtype) -> Any:
 def from_number(reduction: int) -> str:
     """PyTorch's number of a reduction as its name; any other number means "none"."""
     return {1: "mean", 2: "sum"}.get(reduction, "none")
+
+
+def wide(m: Any, x: Any) -> Any:
+    """float32 for the half types, in either kind of arithmetic."""
+    return m.astype(x, np.float32) if x.dtype.itemsize == 2 else x
+
+
+def scaled(grad: Any, reduction: str, count: int) -> Any:
+    """The gradient of one element's loss (0-d unless nothing is reduced)."""
+    return grad * (1 / count if count else math.nan) if reduction == "mean" else grad

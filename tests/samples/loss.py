@@ -1,4 +1,4 @@
-"""Samples of the ops in ops/loss.py, ops/cross_entropy.py, ops/margin_loss.py and ops/ctc.py."""
+"""Samples of the ops in ops/*loss.py, ops/cross_entropy.py and ops/ctc.py."""
 
 from __future__ import annotations
 
