@@ -377,27 +377,31 @@ class Eig(Opaque):
 
     name = "linalg.eig"
     node_name = "LinalgEigBackward0"
-    saves = ("input.shape", "out")
+    saves = ("out",)
     outputs = 2
 
-    def forward(self, m: Any, input: Any) -> Any:
+    def forward(self, m: Any, input: Any, *, real: bool) -> Any:
         values, vectors = np.linalg.eig(input)
         wanted = np.result_type(input.dtype, np.complex64)
         return values.astype(wanted, copy=False), vectors.astype(wanted, copy=False)
 
-    def vjp(self, m: Any, grads: Any, out: Any, input: Any) -> Any:
-        (to_values, to_vectors), (values, vectors) = grads, out
-        turned = adjoint(m, vectors)
-        if to_vectors is None:
-            return m.call(Solve, turned, to_values[..., :, None] * turned)[0]
-        inner = m.matmul(turned, to_vectors)
-        diagonal = m.diagonal(inner, 0, -2, -1)
-        _check_phase(m, diagonal, "linalg_eig", "eigenvectors")
-        # The vectors have length 1, so a change along themselves is not seen.
-        inner = inner - m.matmul(turned, vectors * m.real(diagonal)[..., None, :])
-        middle = 0 if to_values is None else to_values[..., None, :]
-        inner = m.where(_eye(values.shape[-1]), middle, inner / m.conj(_gaps(m, values)))
-        return m.call(Solve, turned, m.matmul(inner, turned))[0]
+    def vjp(self, m: Any, grads: Any, out: Any, input: Any, *, real: bool) -> Any:
+        made = _eig_vjp(m, *grads, *out)
+        return m.real(made) if real else made
+
+
+def _eig_vjp(m: Any, to_values: Any, to_vectors: Any, values: Any, vectors: Any) -> Any:
+    turned = adjoint(m, vectors)
+    if to_vectors is None:
+        return m.call(Solve, turned, to_values[..., :, None] * turned)[0]
+    inner = m.matmul(turned, to_vectors)
+    diagonal = m.diagonal(inner, 0, -2, -1)
+    _check_phase(m, diagonal, "linalg_eig", "eigenvectors")
+    # The vectors have length 1, so a change along themselves is not seen.
+    inner = inner - m.matmul(turned, vectors * m.real(diagonal)[..., None, :])
+    middle = 0 if to_values is None else to_values[..., None, :]
+    inner = m.where(_eye(values.shape[-1]), middle, inner / m.conj(_gaps(m, values)))
+    return m.call(Solve, turned, m.matmul(inner, turned))[0]
 
 
 @op
@@ -435,15 +439,7 @@ def eig(A: Tensor) -> Any:
 
 
 def _eig(A: Tensor) -> Any:
-    # The gradient of a real matrix is the real part of a complex one's.
-    return apply(Eig, complex_of(A) if wants_gradient(A) else A)
-
-
-def complex_of(A: Tensor) -> Tensor:
-    """The tensor as a complex one of the same precision."""
-    if A._array.dtype.kind == "c":
-        return A
-    return A.to(dtypes.of(np.result_type(A._array.dtype, np.complex64)))
+    return apply(Eig, A, real=A._array.dtype.kind != "c")
 
 
 @public(out=True, namespaces=("linalg",))

@@ -63,7 +63,10 @@ SAMPLES = {
     ],
     "Eigh": lambda: [([_symmetric(3)], {"uplo": "L"})],
     "EigenvaluesHermitian": lambda: [([_symmetric(3)], {"uplo": "U"})],
-    "Eig": lambda: [([np.diag([1.0, 2.0, 4.0]) + 0.2 * _complex(3, 3)], {})],
+    "Eig": lambda: [
+        ([np.diag([1.0, 2.0, 4.0]) + 0.2 * _complex(3, 3)], {"real": False}),
+        ([np.diag([1.0, 2.0, 4.0]) + 0.2 * _matrix(3, 3)], {"real": True}),
+    ],
     "Eigenvalues": lambda: [([_matrix(3, 3)], {})],
     "Svd": lambda: [
         ([_matrix(4, 3)], {"full": False}),
