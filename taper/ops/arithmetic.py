@@ -9,6 +9,7 @@ import numpy as np
 
 from taper import dtypes
 from taper.dispatch import apply, assign
+from taper.errors import UnsupportedDtype
 from taper.op import Elementwise, op, public
 from taper.ops.arguments import invalid_combination
 from taper.tensor import Tensor
@@ -108,8 +109,8 @@ class Pow(Elementwise):
     def formula(self, m: Any, input: Any, other: Any) -> Any:
         if input.dtype.kind == "i" and (negative := other < 0).any():
             # The integer part of the quotient: 1 and -1 keep their size, all others give 0.
-            made = m.power(input, m.where(negative, -other, other))
-            return m.where(negative & (m.absolute(input) != 1), input.dtype.type(0), made)
+            made = m.power(input, m.where(negative, other & 1, other))
+            return m.where(negative & (input != 1) & (input != -1), input.dtype.type(0), made)
         return m.power(input, other)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, other: Any, *, needs: Any) -> Any:
@@ -315,7 +316,12 @@ class Remainder(Elementwise):
 
     def formula(self, m: Any, input: Any, other: Any) -> Any:
         _zero_division(m, np.asarray(input), other)
-        return m.remainder(input, other)
+        if np.asarray(input).dtype.kind not in "fV":
+            return m.remainder(input, other)
+        # numpy's remainder of 0 takes the sign of the divisor; PyTorch's keeps the dividend's.
+        rest = m.fmod(input, other)
+        other = np.asarray(other, rest.dtype)
+        return m.where((rest != 0) & ((rest < 0) != (other < 0)), rest + other, rest)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, other: Any, *, needs: Any) -> Any:
         return grad, -grad * m.floor(input / other) if needs[1] else None
@@ -370,6 +376,8 @@ def pow(input: Any, exponent: Any) -> Tensor:
     Raises: RuntimeError for integers to a negative integer power.
     """
     if isinstance(exponent, Tensor):
+        if _is_bool(input, exponent):
+            raise UnsupportedDtype("\"pow\" not implemented for 'Bool'")
         return apply(Pow, input, exponent)
     if not isinstance(input, Tensor):
         raise invalid_combination(

@@ -11,7 +11,7 @@ from taper import dtypes
 from taper.dispatch import apply
 from taper.errors import UnsupportedDtype
 from taper.op import Elementwise, op, public
-from taper.ops.arguments import invalid_combination, refuse
+from taper.ops.arguments import invalid_combination, narrowed, refuse, widened
 from taper.tensor import Tensor, wrap
 
 
@@ -352,7 +352,8 @@ class IsClose(Elementwise):
         if input.dtype.kind in "iub":
             input, other = input.astype(np.float64), other.astype(np.float64)
         gap = m.absolute(input - other)
-        return close | (m.isfinite(gap) & (gap <= atol + m.absolute(rtol * other)))
+        allowed = narrowed(atol + m.absolute(rtol * widened(other)), gap)
+        return close | (m.isfinite(gap) & (gap <= allowed))
 
 
 @public(method=True)

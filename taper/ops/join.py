@@ -107,6 +107,13 @@ def cat(tensors: Any, dim: int = 0) -> Tensor:
     found = listed(tensors, "cat")
     if not found:
         raise ValueError("torch.cat(): expected a non-empty list of Tensors")
+    first = found[0]._array
+    ndim = first.ndim
+    if ndim and all(x._array.dtype is first.dtype and x._array.ndim == ndim for x in found):
+        axis = canonical_dim(dim, ndim)
+        head, tail = first.shape[:axis], first.shape[axis + 1 :]
+        if all(x._array.shape[:axis] == head and x._array.shape[axis + 1 :] == tail for x in found):
+            return apply(Cat, *found, axis=axis)
     for place, each in enumerate(found):
         if each._array.ndim == 0:
             raise ShapeError(

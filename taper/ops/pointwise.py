@@ -278,15 +278,20 @@ class Abs(Elementwise):
         return grad * m.call(Sgn, input)
 
 
+def sign_of(x: np.ndarray) -> np.ndarray:
+    """-1, 0 or 1 of real numbers. nan has no sign and gives 0, where numpy's sign gives nan."""
+    made = (x > 0).astype(x.dtype)
+    return made if x.dtype.kind in "ub" else made - (x < 0).astype(x.dtype)
+
+
 @op
 class Sgn(Elementwise):
     """input / |input|, and 0 at 0."""
 
-    ufunc = "sign"
     saves = ("input",)
 
     def formula(self, m: Any, input: Any) -> Any:
-        return m.sign(input)
+        return m.sign(input) if input.dtype.kind == "c" else sign_of(input)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any) -> Any:
         if not is_complex(grad):
@@ -304,10 +309,8 @@ class Sgn(Elementwise):
 class Sign(Elementwise):
     """-1, 0 or 1."""
 
-    ufunc = "sign"
-
     def formula(self, m: Any, input: Any) -> Any:
-        return m.sign(input)
+        return sign_of(input)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any) -> Any:
         return m.zeros_like(grad)

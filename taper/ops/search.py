@@ -11,6 +11,8 @@ import numpy as np
 
 from taper.errors import DtypeError
 from taper.op import public
+from taper.ops.arguments import widened
+from taper.ops.sort import order_of
 from taper.shapes import canonical_dim, sizes_of
 from taper.tensor import Tensor, wrap
 
@@ -83,7 +85,7 @@ def unique(
         raise DtypeError("\"unique\" not implemented for 'Complex'")
     if dim is None:
         flat = array.reshape(-1)
-        order = flat.argsort(kind="stable")
+        order = order_of(flat, 0, False, True)
         first, number, counts = _grouped(flat[order].reshape(-1, 1))
         inverse = np.empty(flat.size, np.int64)
         inverse[order] = number
@@ -92,7 +94,7 @@ def unique(
         )
     rows, axis = _slices("unique", array, dim)
     # lexsort's last key counts most.
-    order = np.lexsort(rows.T[::-1]) if rows.size else np.arange(len(rows))
+    order = np.lexsort(widened(rows).T[::-1]) if rows.size else np.arange(len(rows))
     first, number, counts = _grouped(rows[order])
     inverse = np.empty(len(rows), np.int64)
     inverse[order] = number

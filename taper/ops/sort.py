@@ -10,6 +10,7 @@ from taper import return_types
 from taper.dispatch import apply
 from taper.errors import DtypeError, ShapeError
 from taper.op import Opaque, op, public
+from taper.ops.arguments import widened
 from taper.ops.reduce import PutAlong
 from taper.shapes import canonical_dim
 from taper.tensor import Tensor, wrap
@@ -17,6 +18,8 @@ from taper.tensor import Tensor, wrap
 
 def order_of(array: np.ndarray, axis: int, descending: bool, stable: bool) -> np.ndarray:
     """Indices that sort along `axis`. nan counts as larger than any number."""
+    if array.dtype.kind == "V":  # numpy's order of bfloat16 does not know nan
+        array = widened(array)
     if not descending:
         return array.argsort(axis=axis, kind="stable" if stable else None)
     # Sorting the reversed array upward and reversing its order keeps equal elements in order.
