@@ -20,9 +20,8 @@ from taper.dispatch import apply
 from taper.errors import ShapeError, UnsupportedDtype
 from taper.op import Opaque, op, public
 from taper.ops.arguments import widened
-from taper.ops.pool import along
 from taper.ops.pool_index import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
-from taper.ops.window import Sizes
+from taper.ops.window import Sizes, along
 from taper.tensor import Tensor
 
 # How one dimension is resampled: mode, sizes before and after, scale or None, corners, dtype.

@@ -59,8 +59,8 @@ def padded(x: np.ndarray, before: Sizes, after: Sizes, value: Any = 0) -> np.nda
     sizes = x.shape[lead:]
     shape = x.shape[:lead] + tuple(b + n + a for b, n, a in zip(before, sizes, after, strict=True))
     out = np.zeros(shape, x.dtype) if value == 0 else np.full(shape, value, x.dtype)
-    inner = tuple(slice(b, b + n) for b, n in zip(before, sizes, strict=True))
-    out[(..., *inner)] = x
+    inner: Any = (..., *(slice(b, b + n) for b, n in zip(before, sizes, strict=True)))
+    out[inner] = x
     return out
 
 
@@ -85,3 +85,8 @@ def tap(position: int, dilation: int, stride: int, out: int) -> slice:
     """The inputs that kernel position `position` meets, one per output."""
     start = position * dilation
     return slice(start, start + stride * (out - 1) + 1, stride)
+
+
+def along(axis: int, part: slice) -> tuple[Any, ...]:
+    """Index that takes `part` of dimension `axis`, a negative number."""
+    return (..., part, *(slice(None),) * (-axis - 1))
