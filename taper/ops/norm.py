@@ -1,4 +1,5 @@
-"""Normalization of channels: batch, instance and group norm. That of rows is in layer_norm.py.
+"""Batch norm, and what all norms share. Group and instance norm are in group_norm.py, the norms of
+rows in layer_norm.py.
 
 All of them subtract a mean and divide by a deviation, scale and shift. A call computes the moments
 once, on arrays, and hands them to the op, which keeps them for the derivative. A derivative that
@@ -213,7 +214,7 @@ class BatchNorm(Opaque):
         return narrowed(to_input, input), to_weight, to_bias
 
 
-class _FixedNorm(Opaque):
+class FixedNorm(Opaque):
     """Normalizes with moments that do not depend on the input."""
 
     name = "batch_norm"
@@ -252,17 +253,10 @@ class _FixedNorm(Opaque):
 
 
 @op
-class BatchNormFixed(_FixedNorm):
+class BatchNormFixed(FixedNorm):
     """Batch norm in evaluation."""
 
     node_name = "NativeBatchNormBackward0"
-
-
-@op
-class InstanceNormFixed(_FixedNorm):
-    """Instance norm in evaluation."""
-
-    node_name = "ViewBackward0"
 
 
 _CPP = {"float16": "Half", "bfloat16": "BFloat16", "float32": "Float", "float64": "Double"}
@@ -303,7 +297,7 @@ def _check_statistics(
             )
 
 
-def _check_batch_norm(
+def check_batch_norm(
     name: str,
     input: Tensor,
     running_mean: Tensor | None,
@@ -337,19 +331,19 @@ def _check_batch_norm(
                 )
 
 
-def _follow(running: Tensor, value: np.ndarray, momentum: float) -> None:
+def follow(running: Tensor, value: np.ndarray, momentum: float) -> None:
     """running = (1 - momentum) * running + momentum * value, in place."""
     held = running._array
     store(held, widened(held) * (1 - momentum) + value * momentum)
     touch(running)
 
 
-def _fixed_moments(mean: Tensor, variance: Tensor, eps: float) -> Moments:
+def fixed_moments(mean: Tensor, variance: Tensor, eps: float) -> Moments:
     """The running statistics as they are now; the derivative must not see later updates."""
     return widened(mean._array).copy(), 1 / np.sqrt(widened(variance._array) + eps)
 
 
-def _empty(input: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+def of_nothing(input: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     """The norm of no elements, from which weight and bias get gradients of zeros."""
     ones = (1,) * (input._array.ndim - 2)
     result = input.clone()
@@ -372,26 +366,26 @@ def _batch_normalized(
     name: str = "batch_norm",
 ) -> tuple[Tensor, Moments | None]:
     """The result, and the moments it was normalized with."""
-    _check_batch_norm(name, input, running_mean, running_var, weight, bias, training)
+    check_batch_norm(name, input, running_mean, running_var, weight, bias, training)
     if not input._array.size:  # nothing to normalize, and no statistics to learn from
-        return _empty(input, weight, bias), None
+        return of_nothing(input, weight, bias), None
     weight = unit_weight(input, weight, bias)
     if not training:
         assert running_mean is not None and running_var is not None
-        moments = _fixed_moments(running_mean, running_var, eps)
+        moments = fixed_moments(running_mean, running_var, eps)
         return apply(BatchNormFixed, input, weight, bias, moments=moments), moments
     mean, variance, count = _moments(widened(input._array))
     moments = mean, 1 / np.sqrt(variance + eps)
     result = apply(BatchNorm, input, weight, bias, eps=eps, moments=moments)
     if running_mean is not None:
-        _follow(running_mean, mean, momentum)
+        follow(running_mean, mean, momentum)
     if running_var is not None:
         unbiased = variance * (count / (count - 1) if count > 1 else math.nan)
-        _follow(running_var, unbiased, momentum)
+        follow(running_var, unbiased, momentum)
     return result, moments
 
 
-def _momentum(name: str, position: int, value: Any) -> float:
+def check_momentum(name: str, position: int, value: Any) -> float:
     if isinstance(value, (int, float)):
         return value
     raise TypeError(
@@ -400,7 +394,7 @@ def _momentum(name: str, position: int, value: Any) -> float:
     )
 
 
-def _check_pair(running_mean: Any, running_var: Any) -> None:
+def check_pair(running_mean: Any, running_var: Any) -> None:
     if (running_mean is None) != (running_var is None):
         raise ValueError("running_mean and running_var must either both be None or neither be None")
 
@@ -426,7 +420,7 @@ def batch_norm(
     Raises: RuntimeError where sizes or dtypes do not fit, ValueError for one value per channel.
     Source: Ioffe and Szegedy, Batch normalization, 2015.
     """
-    _check_pair(running_mean, running_var)
+    check_pair(running_mean, running_var)
     if eps <= 0 and (training or eps < 0):
         rule = "positive during training" if training else "non-negative"
         raise ValueError(f"batch_norm eps must be {rule}, but got {eps}")
@@ -435,7 +429,7 @@ def batch_norm(
         raise ValueError(
             f"Expected more than 1 value per channel when training, got input size {input.shape}"
         )
-    momentum = _momentum("batch_norm", 7, momentum)
+    momentum = check_momentum("batch_norm", 7, momentum)
     return _batch_normalized(
         input, running_mean, running_var, weight, bias, training, momentum, eps
     )[0]
@@ -501,323 +495,4 @@ def _native_batch_norm_legit(
     assert momentum is not None and eps is not None
     return native_batch_norm(
         input, weight, bias, running_mean, running_var, training, momentum, eps
-    )
-
-
-# ---------------------------------------------------------------- group and instance norm
-
-
-def group_moments(x: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance of every group of channels of every sample."""
-    rows = x.reshape(x.shape[0], groups, -1)
-    count = rows.shape[2]
-    mean = row_sums(rows) / count
-    centred = rows - mean[:, :, None]
-    return mean, np.vecdot(centred, centred) / count
-
-
-class _GroupNorm(Opaque):
-    """Normalizes every group of channels of every sample."""
-
-    saves = ("input", "weight", "bias.shape")
-
-    def forward(
-        self,
-        m: Any,
-        input: Any,
-        weight: Any,
-        bias: Any,
-        *,
-        groups: int,
-        eps: float,
-        moments: Moments | None,
-    ) -> Any:
-        x = widened(input)
-        if moments is None:
-            mean, variance = group_moments(x, groups)
-            moments = mean, 1 / np.sqrt(variance + eps)
-        mean, scale = moments
-        batch, channels = x.shape[:2]
-        if weight is None and bias is None:
-            rows = x.reshape(batch, groups, -1)
-            shift = mean * scale
-        else:
-            rows = x.reshape(batch, channels, -1)
-            per = (batch, groups, channels // groups)
-            scale = np.broadcast_to(scale[:, :, None], per).reshape(batch, channels)
-            mean = np.broadcast_to(mean[:, :, None], per).reshape(batch, channels)
-            if weight is not None:
-                scale = scale * weight
-            shift = mean * scale
-            if bias is not None:
-                shift -= bias
-        out = rows * scale[:, :, None]
-        out -= shift[:, :, None]
-        return narrowed(out.reshape(x.shape), input)
-
-    def vjp(
-        self,
-        m: Any,
-        grad: Any,
-        out: Any,
-        input: Any,
-        weight: Any,
-        bias: Any,
-        *,
-        groups: int,
-        eps: float,
-        moments: Moments | None,
-        needs: Any,
-    ) -> Any:
-        batch, channels = input.shape[:2]
-        each = channels // groups
-        if not m.on_arrays or moments is None:
-            return recorded_vjp(
-                m,
-                grad,
-                input,
-                weight,
-                bias,
-                view=(batch, groups, each, math.prod(input.shape[2:])),
-                beside=(1, groups, each, 1),
-                axes=(2, 3),
-                eps=eps,
-            )
-        mean, scale = moments
-        x, g = widened(input), widened(grad)
-        rows = g.reshape(batch, channels, -1)
-        centred = x.reshape(batch, groups, -1) - mean[:, :, None]
-        centred = centred.reshape(rows.shape)
-        per = (batch, groups, each)
-        total = row_sums(rows)
-        # The dot products in units of the normalized input.
-        dots = np.vecdot(rows, centred).reshape(per) * scale[:, :, None]
-        to_weight = to_bias = None
-        if needs[1]:
-            to_weight = rounded(np.add.reduce(dots, axis=0).reshape(-1), weight)
-        if needs[2]:
-            like = input if weight is None else weight
-            to_bias = rounded(np.add.reduce(total, axis=0), like)
-        if not needs[0]:
-            return None, to_weight, to_bias
-        total = total.reshape(per)
-        factor = np.broadcast_to(scale[:, :, None], per)
-        if weight is not None:
-            share = widened(weight).reshape(groups, each)
-            factor, dots, total = factor * share, dots * share, total * share
-        count = rows.shape[2] * each
-        to_input = rows * factor.reshape(batch, channels, 1)
-        in_groups = to_input.reshape(batch, groups, -1)
-        centred = centred.reshape(in_groups.shape)
-        centred *= (np.add.reduce(dots, axis=2) * scale * scale / count)[:, :, None]
-        in_groups -= centred
-        in_groups -= (np.add.reduce(total, axis=2) * scale / count)[:, :, None]
-        return narrowed(to_input.reshape(x.shape), input), to_weight, to_bias
-
-
-@op
-class GroupNorm(_GroupNorm):
-    """Group norm."""
-
-    name = "group_norm"
-    node_name = "NativeGroupNormBackward0"
-
-
-@op
-class InstanceNorm(_GroupNorm):
-    """Instance norm: group norm with a group per channel."""
-
-    name = "instance_norm"
-    node_name = "ViewBackward0"
-
-
-def _group_normalized(
-    input: Tensor, num_groups: int, weight: Tensor | None, bias: Tensor | None, eps: float
-) -> tuple[Tensor, Moments]:
-    shape = input._array.shape
-    if len(shape) < 2:
-        raise ShapeError(
-            "group_norm",
-            f"Expected at least 2 dimensions for input tensor but received {len(shape)}",
-        )
-    if num_groups <= 0:
-        raise ShapeError(
-            "group_norm", f"Expected num groups to be greater than 0, got {num_groups}"
-        )
-    if shape[1] % num_groups:
-        raise ShapeError(
-            "group_norm",
-            "Expected number of channels in input to be divisible by num_groups, but got input "
-            f"of shape {list(shape)} and num_groups={num_groups}",
-        )
-    for called, held in (("weight", weight), ("bias", bias)):
-        if held is not None and held._array.shape != (shape[1],):
-            raise ShapeError(
-                "group_norm",
-                f"Expected {called} to be a vector of size equal to the number of channels in "
-                f"input, but got {called} of shape {list(held._array.shape)} and input of shape "
-                f"{list(shape)}",
-            )
-    refuse(input, "iubc", "GroupNormKernelImpl")
-    check_parameters("group_norm", input, weight, bias)
-    x = widened(input._array)
-    if not x.size:
-        empty = np.zeros((shape[0], num_groups), x.dtype)
-        return _empty(input, weight, bias), (empty, empty.copy())
-    mean, variance = group_moments(x, num_groups)
-    moments = mean, 1 / np.sqrt(variance + eps)
-    weight = unit_weight(input, weight, bias)
-    result = apply(GroupNorm, input, weight, bias, groups=num_groups, eps=eps, moments=moments)
-    return result, moments
-
-
-@public(namespaces=("nn.functional",))
-def group_norm(
-    input: Tensor,
-    num_groups: int,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    eps: float = 1e-5,
-) -> Tensor:
-    """Every group of channels of every sample with mean 0 and variance 1, scaled and shifted.
-
-    Shape: input (batch, channels, *), channels divisible by num_groups; weight and bias (channels,).
-    Dtype: floating; float16 and bfloat16 are computed in float32 and may have float32 parameters.
-    Raises: RuntimeError where sizes or dtypes do not fit, ValueError for one value per group.
-    Source: Wu and He, Group normalization, 2018.
-    """
-    shape = input._array.shape
-    if len(shape) > 1 and shape[0] * (shape[1] // num_groups) * math.prod(shape[2:]) == 1:
-        merged = [shape[0] * shape[1] // num_groups, num_groups, *shape[2:]]
-        raise ValueError(
-            f"Expected more than 1 value per channel when training, got input size {merged}"
-        )
-    return _group_normalized(input, num_groups, weight, bias, eps)[0]
-
-
-@public(name="group_norm")
-def torch_group_norm(
-    input: Tensor,
-    num_groups: int,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    eps: float = 1e-5,
-    cudnn_enabled: bool = True,
-) -> Tensor:
-    """nn.functional.group_norm, also of a single value per group."""
-    return _group_normalized(input, num_groups, weight, bias, eps)[0]
-
-
-@public(out=True)
-def native_group_norm(
-    input: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    N: int,
-    C: int,
-    HxW: int,
-    group: int,
-    eps: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Group norm, and the mean and 1 / deviation of every group."""
-    made, (mean, scale) = _group_normalized(input.reshape(N, C, HxW), group, weight, bias, eps)
-    half = input._array.dtype if weight is None or weight.dtype is input.dtype else mean.dtype
-    return made.reshape(input.shape), wrap(mean.astype(half)), wrap(scale.astype(half))
-
-
-def _instance_normalized(
-    input: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    use_input_stats: bool,
-    momentum: float,
-    eps: float,
-) -> Tensor:
-    name = "instance_norm"
-    if not use_input_stats and (running_mean is None or running_var is None):
-        raise ShapeError(
-            name,
-            "Expected running_mean and running_var to be defined when use_input_stats is false",
-        )
-    shape = input._array.shape
-    _check_batch_norm(
-        name,
-        input,
-        running_mean,
-        running_var,
-        weight,
-        bias,
-        use_input_stats,
-        shape[0] if shape else 1,
-    )
-    if not use_input_stats:
-        assert running_mean is not None and running_var is not None
-        fixed = _fixed_moments(running_mean, running_var, eps)
-        weight = unit_weight(input, weight, bias)
-        return apply(InstanceNormFixed, input, weight, bias, moments=fixed)
-    x = widened(input._array)
-    channels = shape[1]
-    if not x.size:
-        return _empty(input, weight, bias)
-    weight = unit_weight(input, weight, bias)
-    mean, variance = group_moments(x, channels)
-    moments = mean, 1 / np.sqrt(variance + eps)
-    if running_mean is not None and running_var is not None:
-        count = math.prod(shape[2:])
-        unbiased = np.add.reduce(variance, axis=0) * (
-            count / (count - 1) if count > 1 else math.nan
-        )
-        _follow(running_mean, np.add.reduce(mean, axis=0) / shape[0], momentum)
-        _follow(running_var, unbiased / shape[0], momentum)
-    return apply(InstanceNorm, input, weight, bias, groups=channels, eps=eps, moments=moments)
-
-
-@public(namespaces=("nn.functional",))
-def instance_norm(
-    input: Tensor,
-    running_mean: Tensor | None = None,
-    running_var: Tensor | None = None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    use_input_stats: bool = True,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Tensor:
-    """Every channel of every sample with mean 0 and variance 1, then scaled and shifted.
-
-    Running statistics, if given, move towards the mean of the samples' moments; without
-    use_input_stats they are what is normalized with.
-
-    Shape: input (batch, channels, *) with at least one more dimension; the others (channels,).
-    Raises: RuntimeError where sizes or dtypes do not fit, ValueError for one value per channel.
-    Source: Ulyanov et al., Instance normalization, 2016.
-    """
-    _check_pair(running_mean, running_var)
-    if use_input_stats and math.prod(input._array.shape[2:]) == 1:
-        raise ValueError(
-            f"Expected more than 1 spatial element when training, got input size {input.shape}"
-        )
-    momentum = _momentum("instance_norm", 7, momentum)
-    return _instance_normalized(
-        input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps
-    )
-
-
-@public(name="instance_norm")
-def torch_instance_norm(
-    input: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    use_input_stats: bool,
-    momentum: float,
-    eps: float,
-    cudnn_enabled: bool = False,
-) -> Tensor:
-    """nn.functional.instance_norm with its arguments in another order."""
-    return _instance_normalized(
-        input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps
     )
