@@ -138,6 +138,9 @@ class AccumulateGrad(Node):
     register_prehook = register_hook
 
 
+_NONE: dict[str, Any] = {}
+
+
 class OpNode(Node):
     """A recorded call of an op from the registry.
 
@@ -159,6 +162,7 @@ class OpNode(Node):
     def release(self) -> None:
         self.saved = None
         self.out = None
+        self.attrs = _NONE  # some hold arrays, such as the moments of a norm
 
     def run(self, lane: Any, grads: list[Any], needs: tuple[bool, ...]) -> Any:
         op = self.op

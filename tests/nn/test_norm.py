@@ -157,6 +157,15 @@ def test_statistics_that_change_after_an_evaluation_do_not_change_its_gradient()
     close(x.grad, [1 / (1 + 1e-5) ** 0.5] * 6)
 
 
+def test_what_is_kept_for_the_derivative_goes_with_it():
+    x = drawn(4, 3)
+    y = F.layer_norm(x, (3,))
+
+    y.sum().backward()
+
+    assert not y.grad_fn.attrs
+
+
 def test_a_channels_last_image_stays_channels_last():
     x = torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last).requires_grad_()
 
