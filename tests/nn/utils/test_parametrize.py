@@ -309,6 +309,47 @@ def test_mistakes_with_spectral_norm():
         utils.spectral_norm(layer)
 
 
+# ---------------------------------------------------------------- orthogonal matrices
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (4, 3), (3, 4)])
+@pytest.mark.parametrize("kind", ["matrix_exp", "cayley", "householder"])
+def test_an_orthogonal_weight_is_and_stays_orthogonal(shape, kind):
+    torch.manual_seed(0)
+    layer = parametrizations.orthogonal(nn.Linear(shape[1], shape[0]), orthogonal_map=kind)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    before = layer.weight.tolist()
+
+    layer(torch.randn(5, shape[1])).square().sum().backward()
+    optimizer.step()
+
+    weight = layer.weight if shape[0] >= shape[1] else layer.weight.mT
+    close(weight.mT @ weight, np.eye(3))
+    assert layer.weight.tolist() != before
+
+
+@pytest.mark.parametrize("kind", ["matrix_exp", "householder"])
+def test_any_orthogonal_matrix_can_be_assigned(kind):
+    layer = parametrizations.orthogonal(nn.Linear(3, 4), orthogonal_map=kind)
+    target = torch.linalg.qr(torch.randn(4, 3))[0]
+
+    layer.weight = target
+
+    close(layer.weight, target.tolist())
+
+
+def test_mistakes_with_orthogonal():
+    with pytest.raises(ValueError, match="Expected a matrix or batch of matrices"):
+        parametrizations.orthogonal(nn.Linear(2, 2), "bias")
+    with pytest.raises(ValueError, match="orthogonal_map has to be one of"):
+        parametrizations.orthogonal(nn.Linear(2, 2), orthogonal_map="other")
+    layer = parametrizations.orthogonal(
+        nn.Linear(2, 2), orthogonal_map="cayley", use_trivialization=False
+    )
+    with pytest.raises(NotImplementedError, match="not possible to assign"):
+        layer.weight = torch.eye(2)
+
+
 # ---------------------------------------------------------------- names
 
 
