@@ -45,6 +45,10 @@ class Generator:
     next_normal: float | None = None
 
     def __init__(self, device: Any = "cpu") -> None:
+        if str(getattr(device, "type", device)).startswith("cuda"):
+            raise RuntimeError(
+                "Cannot get CUDA generator without ATen_cuda library: there is only the CPU"
+            )
         require_cpu(device)
         self._engine: Any = None
         self._draw: Any = None  # the engine's random_raw; None as long as nothing was drawn

@@ -29,6 +29,9 @@ def cast(values: Array, dtype: np.dtype) -> Array:
     return values.astype(dtype, copy=False)
 
 
+cast_quietly = quiet(cast)
+
+
 def unit_single(generator: Generator, count: int) -> Array:
     """Uniform float32 in [0, 1), of 24 bits."""
     units = (generator.words(count) & _LOW_24).astype(_single)

@@ -93,7 +93,9 @@ def multiply_add_double(x: Array, scale: float, shift: float) -> Array:
     high, low = _two_product(x, _double(scale))
     carry, rest = _two_sum(low, _double(shift))
     top, error = _two_sum(high, carry)
-    return top + _to_odd(*_two_sum(error, rest))
+    fused = top + _to_odd(*_two_sum(error, rest))
+    # Infinite and very large operands do not survive the splitting; there is nothing to round.
+    return np.where(np.isfinite(fused), fused, x * scale + shift)
 
 
 def mapped(function: Callable[[float], float], x: Array) -> Array:

@@ -227,15 +227,23 @@ def standard_gamma(generator: Generator, shapes: np.ndarray) -> np.ndarray:
     return np.fmax(np.array(drawn, np.float64).astype(dtype), np.finfo(dtype).tiny)
 
 
+def _power(base: float, exponent: float) -> float:
+    try:
+        return math.pow(base, exponent)
+    except OverflowError:
+        return math.inf
+
+
 def _one_gamma(generator: Generator, shape: float, narrow: Round) -> float:
-    if not shape > 0:
-        return 0.0 if shape == 0 else math.nan
+    if shape == 0:
+        return 0.0
     scale = 1.0
     if shape < 1:
-        scale = math.pow(1 - _unit(generator), narrow(1 / shape))
+        scale = _power(1 - _unit(generator), narrow(1 / shape))
         shape = narrow(shape + 1)
     d = narrow(shape - _THIRD)
-    c = 1.0 / math.sqrt(9.0 * d)
+    # Shapes that mean nothing (negative, nan) draw like the others, and give nan.
+    c = 1.0 / math.sqrt(9.0 * d) if d > 0 else math.nan
     while True:
         x = _standard_normal(generator)
         y = 1.0 + c * x

@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 
 from taper import dtypes
-from taper.devices import preserve_format, require_cpu, require_strided
+from taper.devices import (
+    channels_last,
+    channels_last_3d,
+    preserve_format,
+    require_cpu,
+    require_strided,
+)
 from taper.dispatch import as_array
 from taper.errors import ShapeError
 from taper.op import public
@@ -449,6 +455,9 @@ def like(array: np.ndarray, dtype: dtypes.dtype | None, memory_format: Any = Non
     chosen = array.dtype if dtype is None else dtype.numpy
     if memory_format is None or memory_format is preserve_format:
         return np.empty_like(array, chosen)
+    if memory_format in (channels_last, channels_last_3d):
+        batch, channels, *rest = array.shape
+        return np.moveaxis(np.empty((batch, *rest, channels), chosen), -1, 1)
     return np.empty(array.shape, chosen)
 
 

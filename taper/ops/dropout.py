@@ -269,7 +269,9 @@ def _of_channels(input: Tensor, p: float, training: bool, inplace: bool) -> Tens
 
 def _of_one_sample(input: Tensor, p: float, training: bool, inplace: bool) -> Tensor:
     """For an input without the dimension of samples."""
-    return _of_channels(input.unsqueeze(0), p, training, inplace).squeeze(0)
+    if inplace:
+        return _of_channels(input.unsqueeze_(0), p, training, True).squeeze_(0)
+    return _of_channels(input.unsqueeze(0), p, training, False).squeeze(0)
 
 
 @public(namespaces=("nn.functional",))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from taper import dtypes
-from taper.dispatch import check_writable, touch, write_out
+from taper.dispatch import check_writable, touch
 from taper.errors import UnsupportedDtype
 from taper.generator import Generator, fills
 from taper.generator.choice import permutation
@@ -26,7 +26,7 @@ from taper.ops.sampling_checks import (
     require_real_or_complex,
 )
 from taper.shapes import checked_sizes
-from taper.tensor import Tensor, wrap
+from taper.tensor import Tensor
 
 
 def _sizes(name: str, size: tuple[Any, ...], named: Any) -> tuple[int, ...]:
@@ -60,7 +60,7 @@ def destination(name: str, out: Tensor, shape: tuple[int, ...], dtype: Any) -> n
         )
     check_writable(out, name, False)
     if out._array.shape != shape:
-        write_out(name, lambda: wrap(np.empty(shape, out._array.dtype)), (), {}, out)
+        out.resize_(shape)
     return out._array
 
 

@@ -105,7 +105,9 @@ def _check_fits(value: int, label: str, dtype: np.dtype) -> None:
 
 
 def _rounded(value: int, dtype: np.dtype) -> int:
-    return int(fills.cast(np.array(value, np.int64), dtype))
+    """The nearest number of a floating dtype as an integer; infinity is the least, as in C++."""
+    nearest = float(fills.cast_quietly(np.array(value, np.int64), dtype))
+    return int(nearest) if math.isfinite(nearest) else -(1 << 63)
 
 
 def _inner_low(low: int, dtype: np.dtype) -> int:
@@ -151,7 +153,7 @@ def integer_span(low: int, high: int, dtype: np.dtype, name: str = "random_") ->
 def span_from(low: int, dtype: np.dtype) -> tuple[int, int]:
     """The first of the integers from `low` to the dtype's greatest, and how many there are."""
     if low == -(1 << 63):
-        return low, 1 << 64
+        return 0, 1 << 64  # a whole word, whose bits are read as an int64
     if dtype.kind in "fV":
         low, top = _inner_low(low, dtype), 1 << fills.mantissa_digits(dtype)
         if low >= top:

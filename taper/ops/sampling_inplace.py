@@ -354,8 +354,8 @@ def bernoulli(
 
         destination("bernoulli", out, array.shape, None)
         return bernoulli_(out, input.detach(), generator=source)
-    chances = _checked_chances(input)
-    hits = fills.below_each(source, chances.reshape(-1))
+    _refuse("bernoulli_tensor_cpu_self_", array.dtype, "c")
+    hits = fills.below_each(source, _checked_chances(input).reshape(-1))
     values = wrap(hits.astype(array.dtype).reshape(array.shape))
     if mode.grad and input.requires_grad:
         return apply(Bernoulli, input, values)

@@ -13,8 +13,8 @@ import numpy as np
 from taper import dtypes
 from taper.autograd.function import Function
 from taper.autograd.grad_mode import mode
-from taper.dispatch import apply, write_out
-from taper.errors import DtypeError, MissingFeature, UnsupportedDtype
+from taper.dispatch import _clash, apply, write_out
+from taper.errors import DtypeError, MissingFeature, ShapeError, UnsupportedDtype
 from taper.generator import Generator, fills
 from taper.generator.choice import multinomial as choose
 from taper.op import Opaque, op, public
@@ -155,7 +155,7 @@ def _normal_around(mean: Any, std: Any, source: Generator, out: Tensor | None) -
         check_std(std)
     shape = given[0]._array.shape
     if len(given) == 2 and given[1]._array.shape != shape:
-        shape = _broadcast(*given)
+        shape = _broadcast("normal", *given)
     # The draw has the dtype of the mean, if that is a tensor.
     chosen = given[0]._array.dtype
     require_real_or_complex("normal_kernel_cpu", chosen)
@@ -169,6 +169,7 @@ def _normal_around(mean: Any, std: Any, source: Generator, out: Tensor | None) -
     else:
         values = fills.cast(values + chosen.type(mean), chosen)
     if out is not None:
+        destination("normal", out, shape, None)
         return write_out("normal", wrap, (values,), {}, out)
     if len(given) == 2:
         return _instead(NormalOfBoth, values, *given)
@@ -183,12 +184,11 @@ def _check_std_tensor(std: Tensor) -> None:
         raise RuntimeError("normal expects all elements of std >= 0.0")
 
 
-def _broadcast(one: Tensor, other: Tensor) -> tuple[int, ...]:
+def _broadcast(name: str, one: Tensor, other: Tensor) -> tuple[int, ...]:
     try:
         return np.broadcast_shapes(one._array.shape, other._array.shape)
     except ValueError:
-        one + other  # raises the error that names the sizes
-        raise
+        raise ShapeError(name, str(_clash(one._array.shape, other._array.shape))) from None
 
 
 # ---------------------------------------------------------------- multinomial
@@ -249,6 +249,8 @@ def _check_weights(input: Tensor, num_samples: int, replacement: bool) -> None:
         raise RuntimeError(
             "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
         )
+    if weights.shape[-1] > 1 << 24:
+        raise RuntimeError("number of categories cannot exceed 2^24")
     alone = num_samples == 1 or not replacement
     if not weights.size and not (weights.ndim == 1 or weights.shape[0]):
         return
@@ -314,7 +316,7 @@ def binomial(count: Tensor, prob: Tensor, generator: Generator | None = None) ->
     _require("binomial_cpu", count, _FULL)
     from taper.generator.rejection import binomial as draw
 
-    shape = _broadcast(count, prob)
+    shape = _broadcast("binomial", count, prob)
     trials, chances = (np.broadcast_to(x._array, shape).reshape(-1) for x in (count, prob))
     return _instead(Binomial, draw(source, trials, chances).reshape(shape), count, prob)
 
