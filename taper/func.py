@@ -16,7 +16,7 @@ from taper.errors import MissingFeature
 from taper.tensor import Tensor
 
 __all__ = ["functional_call", "grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp",
-           "stack_module_state", "vjp", "vmap"]  # fmt: skip
+           "replace_all_batch_norm_modules_", "stack_module_state", "vjp", "vmap"]  # fmt: skip
 
 
 def _mapped(value: Any, function: Callable[[Tensor], object]) -> Any:
@@ -259,6 +259,20 @@ def stack_module_state(models: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         stacked([dict(m.named_parameters()) for m in models], True),
         stacked([dict(m.named_buffers()) for m in models], False),
     )
+
+
+def replace_all_batch_norm_modules_(root: Any) -> Any:
+    """Takes the running statistics from every batch norm in the module, in place; returns it.
+
+    The norms use their batch's statistics from then on, so that calls have no side effect.
+    """
+    from taper.nn.modules.batchnorm import _BatchNorm
+
+    for module in root.modules():
+        if isinstance(module, _BatchNorm) and module.track_running_stats:
+            module.running_mean = module.running_var = module.num_batches_tracked = None
+            module.track_running_stats = False
+    return root
 
 
 def vmap(func: Any, in_dims: Any = 0, out_dims: Any = 0, randomness: str = "error", *,

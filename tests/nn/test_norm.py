@@ -272,6 +272,16 @@ def test_the_torch_functions_take_their_own_order_of_arguments():
     assert torch.group_norm(x, 2).tolist() == F.group_norm(x, 2).tolist()
 
 
+def test_batch_norms_can_be_freed_of_their_statistics():
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.Sequential(nn.BatchNorm1d(3)))
+
+    assert torch.func.replace_all_batch_norm_modules_(model) is model
+
+    assert not dict(model.named_buffers())
+    x = torch.randn(4, 3)
+    close(model.eval()[0](x), F.batch_norm(x, None, None, training=True).flatten().tolist())
+
+
 def test_grad_fn_is_named_as_in_pytorch():
     x = torch.randn(2, 4, 3, requires_grad=True)
 
