@@ -9,7 +9,7 @@ import numpy as np
 
 from taper import dtypes
 from taper.dispatch import apply, assign
-from taper.errors import UnsupportedDtype
+from taper.errors import GradError, UnsupportedDtype
 from taper.op import Elementwise, op, public
 from taper.ops.arguments import invalid_combination
 from taper.tensor import Tensor
@@ -243,7 +243,7 @@ def div(input: Tensor, other: Any, *, rounding_mode: str | None = None) -> Tenso
     if rounding_mode is None:
         return apply(Div, input, other)
     if rounding_mode == "floor":
-        return apply(FloorDivide, input, other)
+        return apply(DivFloor, input, other)
     if rounding_mode == "trunc":
         return apply(TruncDivide, input, other)
     raise RuntimeError(
@@ -263,18 +263,33 @@ def _zero_division(m: Any, input: Any, other: Any) -> None:
         raise RuntimeError("ZeroDivisionError")
 
 
-@op
-class FloorDivide(Elementwise):
+class _FloorDivision(Elementwise):
     """floor(input / other)."""
 
     name = "floor_divide"
-    node_name = "DivBackward1"
 
     def formula(self, m: Any, input: Any, other: Any) -> Any:
         _zero_division(m, np.asarray(input), other)
         if np.asarray(input).dtype.kind == "b":
             return m.floor_divide(m.astype(input, np.int64), m.astype(other, np.int64))
         return m.floor_divide(input, other)
+
+
+@op
+class FloorDivide(_FloorDivision):
+    """floor(input / other), which PyTorch does not differentiate under this name."""
+
+    node_name = "NotImplemented"
+
+    def vjp(self, m: Any, grad: Any, out: Any, input: Any, other: Any) -> Any:
+        raise GradError("derivative for aten::floor_divide is not implemented")
+
+
+@op
+class DivFloor(_FloorDivision):
+    """floor(input / other), constant wherever it has a derivative."""
+
+    node_name = "DivBackward1"
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, other: Any) -> Any:
         return m.zeros_like(grad), m.zeros_like(grad)
@@ -324,7 +339,7 @@ class Remainder(Elementwise):
         return m.where((rest != 0) & ((rest < 0) != (other < 0)), rest + other, rest)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, other: Any, *, needs: Any) -> Any:
-        return grad, -grad * m.floor(input / other) if needs[1] else None
+        return grad, -grad * m.call(DivFloor, input, other) if needs[1] else None
 
 
 @op

@@ -131,7 +131,7 @@ class Logcumsumexp(Opaque):
         up, down = m.greater(grad, 0), m.less(grad, 0)
         rising = m.where(up, m.log(m.where(up, grad, 1)), floor)
         falling = m.where(down, m.log(m.where(down, -grad, 1)), floor)
-        return spread(rising) - spread(falling)
+        return m.astype(spread(rising) - spread(falling), grad.dtype)
 
 
 def _complex_running(x: np.ndarray) -> np.ndarray:

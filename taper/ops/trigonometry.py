@@ -6,7 +6,7 @@ from typing import Any
 
 from taper.dispatch import apply
 from taper.op import Elementwise, op, public
-from taper.ops.arguments import require_tensors
+from taper.ops.arguments import is_complex, require_tensors
 from taper.ops.arithmetic import conj_of
 from taper.tensor import Tensor
 
@@ -173,6 +173,8 @@ class Acosh(Elementwise):
         return m.arccosh(input)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any) -> Any:
+        if not is_complex(input):
+            return grad / m.sqrt(input * input - 1)
         # Two roots, so that the branch is right in the whole complex plane.
         return grad * conj_of(m, 1 / (m.sqrt(input - 1) * m.sqrt(input + 1)))
 

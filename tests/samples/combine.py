@@ -1,4 +1,4 @@
-"""Samples of the ops in taper/ops/combine.py, choose.py, rounding.py and convert.py."""
+"""Samples of the ops in taper/ops/arithmetic.py, combine.py, choose.py, rounding.py and convert.py."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from taper import dtypes
 
 INTEGER = {"Gcd", "Lcm"}
 COMPLEX_RESULT = {"Polar"}
-NO_DERIVATIVE = {"Heaviside"}  # PyTorch has none either
-DOMAIN = {"Addcdiv": (0.5, 2)}
+NO_DERIVATIVE = {"Heaviside", "FloorDivide"}  # PyTorch has none either
+DOMAIN = {"Addcdiv": (0.5, 2), "DivFloor": (0.6, 0.9)}
 ATTRS = {
     "Addcmul": {"value": 0.5},
     "Addcdiv": {"value": 0.5},
