@@ -60,7 +60,7 @@ def _without_replacement(generator: Generator, weights: np.ndarray, count: int) 
     drawn = fills.exponential(generator, weights.size, 1.0, weights.dtype)
     races = weights / drawn.reshape(weights.shape)
     if count == 1:
-        return races.argmax(1)[:, None]
+        return races.argmax(1).reshape(-1, 1)
     chosen = [largest(row, count) for row in races]
     return np.array(chosen, np.int64).reshape(len(races), count)
 
