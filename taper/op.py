@@ -213,6 +213,7 @@ TORCH_LEVEL_IN_PLACE = frozenset(
         "abs",
         "acos",
         "acosh",
+        "addmv",
         "alpha_dropout",
         "arccos",
         "arccosh",

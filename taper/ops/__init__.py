@@ -24,7 +24,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "rest": (
         "differences", "search", "view_copies", "elements", "layouts", "order_statistics",
         "histogram", "solve", "decompose",
-        "factor", "matrix_functions", "linalg", "least_squares", "fft", "spectral", "special",
+        "factor", "matrix_functions", "linalg", "least_squares", "lobpcg", "fft", "spectral", "special",
     ),
 }  # fmt: skip
 _loaded: set[str] = set()

@@ -169,3 +169,36 @@ def test_arguments_are_taken_under_both_of_their_names():
 def test_functions_that_pytorch_removed_say_what_to_use():
     with pytest.raises(RuntimeError, match=r"in favor of `torch\.linalg\.lstsq`"):
         taper.lstsq(taper.eye(2), taper.eye(2))
+
+
+@pytest.mark.parametrize("largest", [True, False])
+def test_lobpcg_finds_the_extreme_eigenpairs_of_a_pencil(largest):
+    a, b = matrix(30, 30), matrix(30, 30, seed=1)
+    a, b = a @ a.T, b @ b.T / 30 + np.eye(30)
+
+    taper.manual_seed(0)
+    values, x = taper.lobpcg(tensor(a), k=3, B=tensor(b), largest=largest)
+
+    inverse = np.linalg.inv(np.linalg.cholesky(b))
+    every = np.linalg.eigvalsh(inverse @ a @ inverse.T)
+    np.testing.assert_allclose(values.numpy(), every[::-1][:3] if largest else every[:3], atol=1e-8)
+    np.testing.assert_allclose(x.numpy().T @ b @ x.numpy(), np.eye(3), atol=1e-10)
+
+
+def test_lobpcg_stops_at_nan_and_refuses_small_matrices():
+    bad = taper.eye(9)
+    bad[0, 0] = float("nan")
+
+    with pytest.raises(ValueError, match=r"number of A rows \(=5\) is smaller than 3 x"):
+        taper.lobpcg(taper.eye(5), k=2)
+    with pytest.raises(NotImplementedError, match="tracker is not available"):
+        taper.lobpcg(taper.eye(9), tracker=print)
+    assert not np.isfinite(taper.lobpcg(bad)[0].item())
+
+
+def test_lobpcg_begins_with_columns_that_depend_on_each_other():
+    start = taper.ones(9, 2, dtype=taper.float64)
+
+    values, _ = taper.lobpcg(tensor(np.diag(np.arange(9.0))), X=start)
+
+    np.testing.assert_allclose(values.numpy(), [8, 7], atol=1e-8)

@@ -99,6 +99,12 @@ SAMPLES = {
         ([_matrix(4, 3), _bound(), _bound(1e-10)], {"hermitian": False}),
         ([_matrix(2, 2, 3), _bound(), _bound(1e-10)], {"hermitian": False}),
     ],
+    "Lobpcg": lambda: [
+        (
+            [_symmetric(7), None, _matrix(7, 2), None],
+            {"niter": 500, "tol": 1e-13, "largest": True, "count": 2},
+        )
+    ],
     "Lstsq": lambda: [
         ([_matrix(4, 3), _matrix(4, 2, seed=1)], {"rcond": 1e-10, "residuals": True}),
         ([_matrix(2, 2, 3), _matrix(2, 2, 1)], {"rcond": 1e-10, "residuals": False}),
@@ -119,6 +125,16 @@ def _positive(n: int) -> np.ndarray:
 def _of_hermitian(run: Any) -> Any:
     """The op after (x + x^H) / 2: it reads one triangle, but its gradient is of the whole."""
     return lambda x: run((x + x.mH) / 2)
+
+
+def _first_without_sign(run: Any) -> Any:
+    """The squares of the vectors' elements, as functions of a symmetric first input."""
+
+    def function(x: Any, *others: Any) -> Any:
+        values, vectors = run((x + x.mH) / 2, *others)
+        return values, vectors**2
+
+    return function
 
 
 def _of_triangle(run: Any) -> Any:
@@ -146,4 +162,5 @@ CHECKED = {
     "CholeskySolve": _of_triangle,
     "Eigh": _of_hermitian,
     "Eig": _without_phase,
+    "Lobpcg": _first_without_sign,
 }
