@@ -214,7 +214,7 @@ def run_backward(
                 continue
             needs = tuple(
                 e is not None
-                and (reach is None or e in wanted or not isinstance(e[0], Node) or e[0] in reach)
+                and (reach is None or e in wanted or (isinstance(e[0], Node) and e[0] in reach))
                 for e in node.edges
             )
             if reach is not None and not any(needs):

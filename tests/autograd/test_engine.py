@@ -381,3 +381,15 @@ def test_functional_jacobian_and_hessian():
 
     assert jacobian.tolist() == [[2.0, 0.0], [0.0, 4.0]]
     assert hessian.tolist() == [[6.0, 0.0], [0.0, 12.0]]
+
+
+def test_grad_stops_at_its_inputs():
+    """What lies beyond them is neither computed nor freed."""
+    x = torch.tensor([2.0], requires_grad=True)
+    inner = x * x
+
+    (found,) = torch.autograd.grad(inner * 3, inner)
+    inner.backward()
+
+    assert found.item() == 3
+    assert x.grad.item() == 4
