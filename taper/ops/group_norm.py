@@ -23,21 +23,27 @@ from taper.ops.norm import (
     fixed_moments,
     follow,
     of_nothing,
+    quiet,
     recorded_vjp,
     rounded,
     row_sums,
+    unbiased,
     unit_weight,
 )
 from taper.tensor import Tensor, wrap
 
 
-def group_moments(x: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance of every group of channels of every sample."""
+@quiet
+def group_moments(
+    x: np.ndarray, groups: int, eps: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, 1 / deviation and variance of every group of channels of every sample."""
     rows = x.reshape(x.shape[0], groups, -1)
     count = rows.shape[2]
     mean = row_sums(rows) / count
     centred = rows - mean[:, :, None]
-    return mean, np.vecdot(centred, centred) / count
+    variance = np.vecdot(centred, centred) / count
+    return mean, 1 / np.sqrt(variance + eps), variance
 
 
 class _GroupNorm(Opaque):
@@ -58,8 +64,7 @@ class _GroupNorm(Opaque):
     ) -> Any:
         x = widened(input)
         if moments is None:
-            mean, variance = group_moments(x, groups)
-            moments = mean, 1 / np.sqrt(variance + eps)
+            moments = group_moments(x, groups, eps)[:2]
         mean, scale = moments
         batch, channels = x.shape[:2]
         if weight is None and bias is None:
@@ -195,8 +200,7 @@ def _group_normalized(
     if not x.size:
         empty = np.zeros((shape[0], num_groups), x.dtype)
         return of_nothing(input, weight, bias), (empty, empty.copy())
-    mean, variance = group_moments(x, num_groups)
-    moments = mean, 1 / np.sqrt(variance + eps)
+    moments = group_moments(x, num_groups, eps)[:2]
     weight = unit_weight(input, weight, bias)
     result = apply(GroupNorm, input, weight, bias, groups=num_groups, eps=eps, moments=moments)
     return result, moments
@@ -293,15 +297,11 @@ def _instance_normalized(
     if not x.size:
         return of_nothing(input, weight, bias)
     weight = unit_weight(input, weight, bias)
-    mean, variance = group_moments(x, channels)
-    moments = mean, 1 / np.sqrt(variance + eps)
+    mean, scale, variance = group_moments(x, channels, eps)
+    moments = mean, scale
     if running_mean is not None and running_var is not None:
-        count = math.prod(shape[2:])
-        unbiased = np.add.reduce(variance, axis=0) * (
-            count / (count - 1) if count > 1 else math.nan
-        )
-        follow(running_mean, np.add.reduce(mean, axis=0) / shape[0], momentum)
-        follow(running_var, unbiased / shape[0], momentum)
+        follow(running_mean, mean.mean(axis=0), momentum)
+        follow(running_var, variance.mean(axis=0), momentum, unbiased(math.prod(shape[2:])))
     return apply(InstanceNorm, input, weight, bias, groups=channels, eps=eps, moments=moments)
 
 

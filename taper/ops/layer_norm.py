@@ -16,6 +16,7 @@ from taper.ops.arguments import narrowed, refuse, widened
 from taper.ops.norm import (
     check_parameters,
     column_sums,
+    quiet,
     recorded_vjp,
     rounded,
     row_sums,
@@ -33,6 +34,7 @@ Sizes = tuple[int, ...]
 Kept = tuple[np.ndarray, np.ndarray]
 
 
+@quiet
 def _normalized(x: np.ndarray, size: int, eps: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The normalized rows of `size` elements; and as columns their means and 1 / deviations."""
     rows = x.reshape(-1, size)

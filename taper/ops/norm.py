@@ -10,11 +10,13 @@ is itself recorded computes them again from the input, because it must see how t
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from taper import dtypes
+from taper.backends import reference
 from taper.dispatch import apply, store, touch
 from taper.errors import DtypeError, GradError, ShapeError
 from taper.op import Opaque, op, public
@@ -76,12 +78,27 @@ def unit_weight(input: Tensor, weight: Tensor | None, bias: Tensor | None) -> Te
     return weight
 
 
-def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """Mean and variance of every channel, and over how many elements each."""
+def quiet(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function without numpy's warnings, which dispatch silences only inside ops."""
+
+    def silenced(*args: Any) -> Any:
+        token = reference.silence()
+        try:
+            return function(*args)
+        finally:
+            reference.restore(token)
+
+    return silenced
+
+
+@quiet
+def _moments(x: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, 1 / deviation and variance of every channel."""
     count = x.size // x.shape[1]
     mean = channel_sums(x) / count
     centred = x - _beside(mean, x)
-    return mean, channel_dots(centred, centred) / count, count
+    variance = channel_dots(centred, centred) / count
+    return mean, 1 / np.sqrt(variance + eps), variance
 
 
 # ---------------------------------------------------------------- the recorded derivative
@@ -165,8 +182,7 @@ class BatchNorm(Opaque):
         self, m: Any, input: Any, weight: Any, bias: Any, *, eps: float, moments: Moments | None
     ) -> Any:
         if moments is None:
-            mean, variance, _ = _moments(widened(input))
-            moments = mean, 1 / np.sqrt(variance + eps)
+            moments = _moments(widened(input), eps)[:2]
         return _scaled(input, weight, bias, *moments)
 
     def vjp(
@@ -307,7 +323,19 @@ def check_batch_norm(
     training: bool,
     repeats: int = 1,
 ) -> None:
-    shape = input._array.shape
+    shape, dtype = input._array.shape, input._array.dtype
+    if dtype.kind == "f" and len(shape) > 1 and repeats == 1:  # the short way, where all is well
+        for held in (running_mean, running_var):
+            if (held is None and not training) or (held is not None and held._requires_grad):
+                break
+        else:
+            for held in (running_mean, running_var, weight, bias):
+                if held is None:
+                    continue
+                if held._array.dtype is not dtype or held._array.size != shape[1]:
+                    break
+            else:
+                return
     channels = shape[1] * repeats if len(shape) > 1 else 0
     statistics = (("running_mean", running_mean), ("running_var", running_var))
     for called, held in statistics:
@@ -331,13 +359,24 @@ def check_batch_norm(
                 )
 
 
-def follow(running: Tensor, value: np.ndarray, momentum: float) -> None:
-    """running = (1 - momentum) * running + momentum * value, in place."""
+def unbiased(count: int) -> float:
+    """What makes the variance of `count` elements one without bias."""
+    return count / (count - 1) if count > 1 else math.nan
+
+
+@quiet
+def follow(running: Tensor, value: np.ndarray, momentum: float, factor: float = 1) -> None:
+    """running = (1 - momentum) * running + momentum * factor * value, in place."""
     held = running._array
-    store(held, widened(held) * (1 - momentum) + value * momentum)
+    if held.dtype.itemsize == 2:
+        store(held, widened(held) * (1 - momentum) + value * (momentum * factor))
+    else:
+        np.multiply(held, 1 - momentum, out=held)
+        np.add(held, value * (momentum * factor), out=held)
     touch(running)
 
 
+@quiet
 def fixed_moments(mean: Tensor, variance: Tensor, eps: float) -> Moments:
     """The running statistics as they are now; the derivative must not see later updates."""
     return widened(mean._array).copy(), 1 / np.sqrt(widened(variance._array) + eps)
@@ -374,14 +413,13 @@ def _batch_normalized(
         assert running_mean is not None and running_var is not None
         moments = fixed_moments(running_mean, running_var, eps)
         return apply(BatchNormFixed, input, weight, bias, moments=moments), moments
-    mean, variance, count = _moments(widened(input._array))
-    moments = mean, 1 / np.sqrt(variance + eps)
+    mean, scale, variance = _moments(widened(input._array), eps)
+    moments = mean, scale
     result = apply(BatchNorm, input, weight, bias, eps=eps, moments=moments)
     if running_mean is not None:
         follow(running_mean, mean, momentum)
     if running_var is not None:
-        unbiased = variance * (count / (count - 1) if count > 1 else math.nan)
-        follow(running_var, unbiased, momentum)
+        follow(running_var, variance, momentum, unbiased(input._array.size // len(mean)))
     return result, moments
 
 

@@ -243,6 +243,16 @@ def test_nan_stays_in_its_channel():
     assert y[:, 0].isnan().all() and not y[:, 1].isnan().any()
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_infinities_give_nan_without_a_warning(name):
+    """numpy warns of inf - inf; warnings are errors in these tests."""
+    x = torch.full((2, 4, 3), float("inf"), dtype=torch.float64)
+
+    y = CASES[name](x, None, None)
+
+    assert not y.isfinite().any()
+
+
 # ---------------------------------------------------------------- torch's own names
 
 

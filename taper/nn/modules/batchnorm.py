@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import taper
+from taper.dispatch import touch
 from taper.nn import functional as F
 from taper.nn import init
 from taper.nn.modules.lazy import LazyModuleMixin
@@ -73,7 +74,7 @@ class _NormBase(Module):
             self.register_buffer(
                 "running_var", taper.ones(num_features, device=device, dtype=dtype)
             )
-            self.register_buffer("num_batches_tracked", taper.tensor(0, dtype=taper.long))
+            self.register_buffer("num_batches_tracked", taper.zeros((), dtype=taper.long))
         else:
             for name in ("running_mean", "running_var", "num_batches_tracked"):
                 self.register_buffer(name, None)
@@ -120,7 +121,7 @@ class _NormBase(Module):
             own = self.num_batches_tracked
             state_dict.setdefault(
                 prefix + "num_batches_tracked",
-                taper.tensor(0, dtype=taper.long) if own is None else own,
+                taper.zeros((), dtype=taper.long) if own is None else own,
             )
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
@@ -143,7 +144,8 @@ class _BatchNorm(_NormBase):
             mean, var, count = self.running_mean, self.running_var, self.num_batches_tracked
         factor = 0.0 if self.momentum is None else self.momentum
         if training and tracks and count is not None:
-            count.add_(1)
+            count._array += 1  # add_(1) without the road through an op
+            touch(count)
             if self.momentum is None:
                 factor = 1.0 / float(count)  # the mean over all batches so far
         if training and not tracks:
@@ -313,14 +315,14 @@ class _LazyNormBase(LazyModuleMixin, _NormBase):
         if track_running_stats:
             self.running_mean = UninitializedBuffer(device=device, dtype=dtype)
             self.running_var = UninitializedBuffer(device=device, dtype=dtype)
-            self.num_batches_tracked = taper.tensor(0, dtype=taper.long)
+            self.num_batches_tracked = taper.zeros((), dtype=taper.long)
 
     def reset_parameters(self) -> None:
         """Sets weight, bias and statistics, once there are any."""
         if not self.has_uninitialized_params() and self.num_features != 0:
             super().reset_parameters()
 
-    def initialize_parameters(self, input: Tensor) -> None:  # type: ignore[override]
+    def initialize_parameters(self, input: Tensor) -> None:
         """Makes parameters and statistics for this input."""
         if not self.has_uninitialized_params():
             return

@@ -125,7 +125,12 @@ class GroupNorm(Module):
 
     def forward(self, input: Tensor) -> Any:
         """The normalized input."""
-        return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+        own = self._parameters  # past __getattr__, see Linear
+        try:
+            weight, bias = own["weight"], own["bias"]
+        except KeyError:
+            weight, bias = self.weight, self.bias  # type: ignore[assignment]
+        return F.group_norm(input, self.num_groups, weight, bias, self.eps)
 
     def extra_repr(self) -> str:
         """The options."""
