@@ -23,7 +23,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "rest": (
         "differences", "search", "view_copies", "elements", "layouts", "order_statistics",
-        "histogram", "solve", "decompose",
+        "histogram", "solve", "cholesky", "reflections", "decompose",
         "factor", "matrix_functions", "linalg", "least_squares", "lobpcg", "fft", "spectral", "special",
     ),
 }  # fmt: skip

@@ -1,8 +1,9 @@
-"""Factorizations by numpy's LAPACK: Cholesky, QR, eigenvalues, singular values.
+"""Eigenvalues and singular values, by numpy's LAPACK.
 
 Their derivatives are the standard adjoint formulas: see M. Giles, "Collected matrix derivative
 results for forward and reverse mode algorithmic differentiation" (2008), and for complex matrices
-the same with conjugate transposes. LU, LDL and Householder reflections are in factor.py.
+the same with conjugate transposes. Other factorizations are in cholesky.py, reflections.py (QR) and
+factor.py (LU, LDL).
 """
 
 from __future__ import annotations
@@ -15,33 +16,23 @@ from taper import dtypes
 from taper import return_types as named
 from taper.autograd.grad_mode import mode
 from taper.dispatch import apply
-from taper.errors import GradError, LinAlgError, ShapeError, UnsupportedDtype
+from taper.errors import GradError, LinAlgError, ShapeError
 from taper.op import Opaque, op, public
-from taper.ops import elimination
-from taper.ops.matmul import adjoint, broadcast_batches
+from taper.ops.matmul import adjoint
 from taper.ops.matrix_checks import (
     check_floating,
     check_info,
     check_matrices,
     check_square,
+    refuse_not_lapack,
     spelled,
 )
-from taper.ops.solve import NOT_INVERTIBLE, Solve, check_older_pair, solve_upper
+from taper.ops.solve import Solve
 from taper.tensor import Tensor, wrap
 
 
 def _eye(n: int) -> np.ndarray:
     return np.eye(n, dtype=bool)
-
-
-def _halved_diagonal(m: Any, x: Any) -> Any:
-    return m.where(_eye(x.shape[-1]), x / 2, x)
-
-
-def _hermitian_sum(m: Any, triangle: Any) -> Any:
-    """The Hermitian matrix that has the given triangle, the real part of its diagonal included."""
-    half = _halved_diagonal(m, triangle)
-    return half + adjoint(m, half)
 
 
 def _is_complex(x: Any) -> bool:
@@ -51,250 +42,6 @@ def _is_complex(x: Any) -> bool:
 def wants_gradient(x: Tensor) -> bool:
     """Whether a result of `x` will be differentiable."""
     return mode.grad and x.requires_grad
-
-
-# ---------------------------------------------------------------- Cholesky
-
-
-@op
-class Cholesky(Opaque):
-    """L of L @ L^H = input (with `upper`, its conjugate transpose), from that triangle of the
-    input, and a report as in elimination.cholesky.
-    """
-
-    name = "linalg.cholesky"
-    node_name = "LinalgCholeskyExBackward0"
-    saves = ("out",)
-    outputs = 2
-    differentiable = (True, False)
-
-    def forward(self, m: Any, input: Any, *, upper: bool) -> Any:
-        made, info = _cholesky_factor(adjoint(m, input) if upper else input)
-        return adjoint(m, made) if upper else made, info
-
-    def vjp(self, m: Any, grads: Any, out: Any, input: Any, *, upper: bool) -> Any:
-        turned = out[0] if upper else adjoint(m, out[0])
-        inner = m.matmul(turned, adjoint(m, grads[0]) if upper else grads[0])
-        inner = m.tril(inner) + adjoint(m, m.tril(inner, -1))
-        # L^-H inner L^-1; the second solve works on the transpose.
-        half = solve_upper(m, turned, inner)
-        return adjoint(m, solve_upper(m, turned, adjoint(m, half))) / 2
-
-
-def _cholesky_factor(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        made = np.linalg.cholesky(a)
-    except np.linalg.LinAlgError:
-        return elimination.cholesky(a)
-    if np.isnan(np.diagonal(made, 0, -2, -1)).any():  # numpy lets nan pass
-        return elimination.cholesky(a)
-    return made, np.zeros(a.shape[:-2], np.int32)
-
-
-NOT_POSITIVE = (
-    "The factorization could not be completed because the input is not positive-definite (the "
-    "leading minor of order {info} is not positive-definite)."
-)
-
-
-def _cholesky(name: str, A: Tensor, upper: bool, check: bool) -> tuple[Tensor, Tensor]:
-    check_square("cholesky" if name == "cholesky" else "linalg.cholesky", A)
-    check_floating("linalg.cholesky", A, "cholesky_cpu")
-    factor, info = apply(Cholesky, A, upper=upper)
-    if check:
-        check_info(name, info, NOT_POSITIVE)
-    return factor, info
-
-
-@public(out=True, namespaces=("linalg",))
-@spelled(input="A")
-def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -> Any:
-    """The Cholesky factor, and an int32 report: 0, or the order of the first leading minor that
-    is not positive.
-
-    Raises: LinAlgError for matrices that are not positive-definite, with check_errors.
-    """
-    made = _cholesky("linalg.cholesky_ex", A, upper, check_errors)
-    return named.linalg_cholesky_ex(made)
-
-
-@public(out=True, namespaces=("linalg",))
-@spelled(input="A")
-def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
-    """L of L @ L^H = A, lower triangular; U of U^H @ U = A with `upper`.
-
-    Only that triangle of A is read. Shape: (*, n, n).
-    Raises: LinAlgError if A is not positive-definite.
-    """
-    return _cholesky("linalg.cholesky", A, upper, True)[0]
-
-
-@public(method=True, out=True, name="cholesky")
-def torch_cholesky(input: Tensor, upper: bool = False) -> Tensor:
-    """The Cholesky factor; linalg.cholesky under its older name."""
-    return _cholesky("cholesky", input, upper, True)[0]
-
-
-@op
-class CholeskySolve(Opaque):
-    """X of A @ X = input, where `factor` is a Cholesky factor of A."""
-
-    name = "cholesky_solve"
-    node_name = "CholeskySolveBackward0"
-    saves = ("input.shape", "factor", "out")
-
-    def forward(self, m: Any, input: Any, factor: Any, *, upper: bool) -> Any:
-        lower = adjoint(m, factor) if upper else factor
-        half = elimination.solve_triangular(lower, input, upper=False, unit=False)
-        return elimination.solve_triangular(adjoint(m, lower), half, upper=True, unit=False)
-
-    def vjp(
-        self, m: Any, grad: Any, out: Any, input: Any, factor: Any, *, upper: bool, needs: Any
-    ) -> Any:
-        to_input = m.call(CholeskySolve, grad, factor, upper=upper)
-        to_factor = None
-        if needs[1]:
-            # The factor counts as a whole matrix here, not as a triangle.
-            half = m.matmul(to_input, adjoint(m, out))
-            both = half + adjoint(m, half)
-            whole = m.matmul(factor, both) if upper else m.matmul(both, factor)
-            to_factor = m.sum_to(-whole, tuple(factor.shape))
-        return m.sum_to(to_input, tuple(input)) if needs[0] else None, to_factor
-
-
-@public(method=True, out=True)
-@spelled(input="B", input2="L")
-def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
-    """X of A @ X = B, where A has the Cholesky factor L.
-
-    Shape: B (*, n, k), L (*, n, n). Batches broadcast.
-    """
-    for name, x in (("b", B), ("u", L)):
-        if x._array.ndim < 2:
-            raise ShapeError(
-                f"{name} should have at least 2 dimensions, but has {x._array.ndim} dimensions "
-                "instead"
-            )
-    check_older_pair("cholesky_solve", B, L)
-    _refuse(L, "cholesky_solve_cpu")
-    broadcast_batches("cholesky_solve", B._array.shape[:-2], L._array.shape[:-2])
-    return apply(CholeskySolve, B, L, upper=upper)
-
-
-@public(method=True, out=True)
-@spelled(input="L")
-def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
-    """The inverse of the matrix whose Cholesky factor is L.
-
-    Raises: LinAlgError for a zero on the diagonal.
-    """
-    check_square("cholesky_inverse", L)
-    _refuse(L, "cholesky_inverse_cpu")
-    zero = np.diagonal(L._array, 0, -2, -1) == 0
-    if zero.any():
-        info = np.where(zero.any(-1), zero.argmax(-1) + 1, 0)
-        check_info("cholesky_inverse", info, NOT_INVERTIBLE)
-    eye = wrap(np.eye(L._array.shape[-1], dtype=L._array.dtype))
-    return apply(CholeskySolve, eye, L, upper=upper)
-
-
-def _refuse(x: Tensor, kernel: str) -> None:
-    dtype = x._array.dtype
-    if dtype.kind not in "fc" or dtype.itemsize == 2:
-        raise UnsupportedDtype(f"\"{kernel}\" not implemented for '{dtypes.cpp_name(x.dtype)}'")
-
-
-# ---------------------------------------------------------------- QR
-
-
-@op
-class Qr(Opaque):
-    """Q and R of input = Q @ R, with orthonormal columns and an upper triangle.
-
-    mode: "reduced", "complete" or "r", as in numpy; for the last, Q is empty.
-    """
-
-    name = "linalg.qr"
-    node_name = "LinalgQrBackward0"
-    saves = ("out",)
-    outputs = 2
-
-    def forward(self, m: Any, input: Any, *, mode: Any) -> Any:
-        if mode == "r":
-            return np.empty(0, input.dtype), np.linalg.qr(input, mode)
-        return tuple(np.linalg.qr(input, mode))
-
-    def vjp(self, m: Any, grads: Any, out: Any, input: Any, *, mode: str) -> Any:
-        if mode == "r":
-            raise GradError(
-                "The derivative of linalg.qr depends on Q, which is not computed when mode='r'. "
-                "Please use torch.linalg.qr(A, mode='reduced') if you are going to require "
-                "gradients through its linalg.qr."
-            )
-        (to_q, to_r), (q, r) = grads, out
-        rows, columns = q.shape[-2], r.shape[-1]
-        if mode == "complete" and rows > columns:
-            raise GradError(
-                "The QR decomposition is not differentiable when mode='complete' and nrows > ncols"
-            )
-        if rows >= columns:
-            return _qr_vjp(m, to_q, to_r, q, r)
-        # Wide: the first columns make Q, and the rest is Q^H times the other columns.
-        left, right = r[..., :rows], r[..., rows:]
-        to_left = to_other = None
-        if to_r is not None:
-            to_left, to_right = to_r[..., :rows], to_r[..., rows:]
-            to_other = m.matmul(q, to_right)
-            through = m.matmul(m.matmul(q, right), adjoint(m, to_right))
-            to_q = through if to_q is None else to_q + through
-        square = _qr_vjp(m, to_q, to_left, q, left)
-        if to_other is None:
-            to_other = m.zeros_like(m.matmul(q, right))
-        return m.concatenate([square, to_other], -1)
-
-
-def _qr_vjp(m: Any, to_q: Any, to_r: Any, q: Any, r: Any) -> Any:
-    """The gradient of a matrix with at least as many rows as columns."""
-    inner = None
-    if to_r is not None:
-        inner = m.matmul(to_r, adjoint(m, r))
-    if to_q is not None:
-        across = m.matmul(adjoint(m, q), to_q)
-        inner = -across if inner is None else inner - across
-    made = m.matmul(q, _hermitian_sum(m, m.triu(inner)))
-    if to_q is not None:
-        made = made + to_q
-    # made @ R^-H, as the adjoint of R^-1 @ made^H.
-    return adjoint(m, solve_upper(m, r, adjoint(m, made)))
-
-
-def _qr(A: Tensor, mode: str) -> tuple[Tensor, Tensor]:
-    check_matrices("linalg.qr", A)
-    check_floating("linalg.qr", A, "geqrf_cpu")
-    if mode not in ("reduced", "complete", "r"):
-        raise ShapeError(
-            f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), "
-            "'r', or 'complete'"
-        )
-    return apply(Qr, A, mode=mode)
-
-
-@public(out=True, namespaces=("linalg",))
-def qr(A: Tensor, mode: str = "reduced") -> Any:
-    """Q and R of A = Q @ R: orthonormal columns and an upper triangle.
-
-    Shape: of A (*, m, n), with k = min(m, n): "reduced" gives (*, m, k) and (*, k, n),
-        "complete" (*, m, m) and (*, m, n), "r" an empty Q and (*, k, n).
-    Edges: the derivative needs the first k columns to be independent.
-    Raises: RuntimeError for another mode; in backward, for "r", and "complete" with m > n.
-    """
-    return named.linalg_qr(_qr(A, mode))
-
-
-@public(method=True, out=True, name="qr")
-def torch_qr(input: Tensor, some: bool = True) -> Any:
-    """Q and R; linalg.qr, reduced or (some=False) complete, under its older name."""
-    return named.qr(_qr(input, "reduced" if some else "complete"))
 
 
 # ---------------------------------------------------------------- eigenvalues
@@ -419,7 +166,7 @@ def _check_eig(A: Tensor) -> None:
     check_square("linalg.eig", A)
     if A._array.dtype.kind in "iub":
         raise ShapeError(f"Unknown Complex ScalarType for {dtypes.cpp_name(A.dtype)}")
-    _refuse(A, "linalg_eig_cpu")
+    refuse_not_lapack(A, "linalg_eig_cpu")
     if not np.isfinite(A._array).all():
         raise ShapeError("torch.linalg.eig: input tensor should not contain infs or NaNs.")
 
@@ -455,7 +202,7 @@ def _check_eigh(A: Tensor, UPLO: str) -> str:
     check_square("linalg.eigh", A)
     if UPLO.upper() not in ("L", "U"):
         raise ShapeError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
-    _refuse(A, "linalg_eigh_cpu")
+    refuse_not_lapack(A, "linalg_eigh_cpu")
     return UPLO.upper()
 
 

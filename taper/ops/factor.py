@@ -1,4 +1,4 @@
-"""Factorizations written out in numpy: LU with pivots, LDL, and products of Householder reflections.
+"""Factorizations written out in numpy, because its LAPACK does not offer them: LU and LDL.
 
 The array code of LU is in elimination.py, that of LDL in pivoted_ldl.py.
 """
@@ -12,7 +12,7 @@ import numpy as np
 from taper import dtypes
 from taper import return_types as named
 from taper.dispatch import apply
-from taper.errors import DtypeError, ShapeError, UnsupportedDtype
+from taper.errors import DtypeError, ShapeError
 from taper.op import Opaque, op, public
 from taper.ops import elimination, pivoted_ldl
 from taper.ops.matmul import adjoint, broadcast_batches
@@ -21,6 +21,7 @@ from taper.ops.matrix_checks import (
     check_info,
     check_pair,
     check_square,
+    refuse_not_lapack,
     spelled,
 )
 from taper.ops.solve import SolveTriangular, check_older_pair, solve_upper
@@ -98,9 +99,7 @@ def _check_lu(name: str, A: Tensor, pivot: bool) -> None:
             f"{name}: Expected tensor with 2 or more dimensions. Got size: "
             f"{list(A._array.shape)} instead"
         )
-    dtype = A._array.dtype
-    if dtype.kind not in "fc" or dtype.itemsize == 2:
-        raise UnsupportedDtype(f"\"lu_cpu\" not implemented for '{dtypes.cpp_name(A.dtype)}'")
+    refuse_not_lapack(A, "lu_cpu")
     if not pivot:
         raise ShapeError("linalg.lu_factor: LU without pivoting is not implemented on the CPU")
 
@@ -324,148 +323,3 @@ def ldl_solve(LD: Tensor, pivots: Tensor, B: Tensor, *, hermitian: bool = False)
         )
     broadcast_batches(name, B._array.shape[:-2], LD._array.shape[:-2])
     return apply(LdlSolve, LD, pivots, B, hermitian=hermitian)
-
-
-# ---------------------------------------------------------------- Householder reflections
-
-
-@op
-class Geqrf(Opaque):
-    """R and the vectors of the reflections in one matrix, and the reflections' factors."""
-
-    name = "geqrf"
-    outputs = 2
-
-    def forward(self, m: Any, input: Any) -> Any:
-        packed, tau = np.linalg.qr(input, "raw")
-        return packed.swapaxes(-1, -2), tau
-
-
-@public(method=True, out=True)
-def geqrf(input: Tensor) -> Any:
-    """The QR factorization as LAPACK leaves it, for householder_product and ormqr.
-
-    R is in the upper triangle, the reflections' vectors below it (their first element, 1, left
-    out). Not differentiable; linalg.qr is.
-    """
-    if input._array.ndim < 2:
-        raise ShapeError("torch.geqrf: input must have at least 2 dimensions.")
-    dtype = input._array.dtype
-    if dtype.kind not in "fc" or dtype.itemsize == 2:
-        raise UnsupportedDtype(
-            f"\"geqrf_cpu\" not implemented for '{dtypes.cpp_name(input.dtype)}'"
-        )
-    return named.geqrf(apply(Geqrf, input))
-
-
-def _check_reflections(name: str, input: Tensor, tau: Tensor) -> None:
-    a, t = input._array, tau._array
-    if a.ndim < 2:
-        raise ShapeError(f"{name}: input must have at least 2 dimensions.")
-    if a.ndim - t.ndim != 1:
-        raise ShapeError(
-            f"{name}: Expected tau to have one dimension less than input, but got tau.ndim equal "
-            f"to {t.ndim} and input.ndim is equal to {a.ndim}"
-        )
-    if a.shape[:-2] != t.shape[:-1]:
-        raise ShapeError(
-            f"{name}: Expected batch dimensions of tau to be equal to input.shape[:-2], but got "
-            f"{list(t.shape[:-1])}"
-        )
-    if a.dtype != t.dtype:
-        raise DtypeError(
-            f"{name}: tau dtype {dtypes.cpp_name(tau.dtype)} does not match input dtype "
-            f"{dtypes.cpp_name(input.dtype)}"
-        )
-
-
-def _reflected(input: Tensor, tau: Tensor, x: Tensor, turned: bool) -> Tensor:
-    """H1 @ H2 @ ... @ Hk @ x, or with `turned` the conjugate transpose of the product, times x.
-
-    Hi = 1 - tau_i v_i v_i^H, and v_i is column i of `input` below the diagonal, 1 on it.
-    """
-    count = tau._array.shape[-1]
-    eye = wrap(np.eye(*input._array.shape[-2:], dtype=input._array.dtype))
-    vectors = input.tril(-1) + eye
-    for i in range(count) if turned else range(count - 1, -1, -1):
-        v = vectors[..., i : i + 1]
-        factor = tau[..., i : i + 1].unsqueeze(-1)
-        x = x - (factor.conj() if turned else factor) * (v @ (v.mH @ x))
-    return x
-
-
-@public(out=True, namespaces=("linalg",))
-@spelled(input="A")
-def householder_product(A: Tensor, tau: Tensor) -> Tensor:
-    """The first columns of a product of Householder reflections: Q from geqrf's results.
-
-    Shape: A (*, m, n) with m >= n, tau (*, k) with k <= n; result (*, m, n).
-    Raises: RuntimeError where sizes or dtypes do not fit.
-    """
-    name = "torch.linalg.householder_product"
-    if A._array.ndim < 2:
-        raise ShapeError(f"{name}: input must have at least 2 dimensions.")
-    rows, columns = A._array.shape[-2:]
-    if rows < columns:
-        raise ShapeError(
-            f"{name}: input.shape[-2] must be greater than or equal to input.shape[-1]"
-        )
-    if columns < tau._array.shape[-1]:
-        raise ShapeError(f"{name}: input.shape[-1] must be greater than or equal to tau.shape[-1]")
-    _check_reflections(name, A, tau)
-    dtype = A._array.dtype
-    if dtype.kind not in "fc" or dtype.itemsize == 2:
-        raise UnsupportedDtype(f"\"orgqr_cpu\" not implemented for '{dtypes.cpp_name(A.dtype)}'")
-    if A._array.size == 0:
-        return A.clone()
-    start = np.broadcast_to(np.eye(rows, columns, dtype=dtype), A._array.shape)
-    return _reflected(A, tau, wrap(start.copy()), False)
-
-
-@public(method=True, out=True)
-@spelled(input2="tau")
-def orgqr(input: Tensor, tau: Tensor) -> Tensor:
-    """linalg.householder_product under its older name."""
-    return householder_product(input, tau)
-
-
-@public(method=True, out=True)
-@spelled(input2="tau", input3="other")
-def ormqr(
-    input: Tensor, tau: Tensor, other: Tensor, left: bool = True, transpose: bool = False
-) -> Tensor:
-    """Q @ other for the Q of a QR factorization, from geqrf's results input and tau.
-
-    left: False gives other @ Q. transpose: takes Q^H for Q.
-    Raises: RuntimeError where sizes or dtypes do not fit.
-    """
-    name = "torch.ormqr"
-    side = -2 if left else -1
-    for word, x in (("input", input), ("other", other)):
-        if x._array.ndim < 2:
-            raise ShapeError(f"{name}: {word} must have at least 2 dimensions.")
-    size = other._array.shape[side]
-    if tau._array.shape[-1] > size:
-        raise ShapeError(
-            f"{name}: other.shape[{side}] must be greater than or equal to tau.shape[-1]"
-        )
-    if size != input._array.shape[-2]:
-        raise ShapeError(f"{name}: other.shape[{side}] must be equal to input.shape[-2]")
-    if tau._array.shape[-1] != min(size, input._array.shape[-1]):
-        raise ShapeError(
-            f"{name}: tau.shape[-1] must be equal to min(other.shape[{side}], input.shape[-1])"
-        )
-    _check_reflections(name, input, tau)
-    if other._array.dtype != input._array.dtype:
-        raise DtypeError(
-            f"{name}: Expected input and other to have the same dtype, but input has dtype"
-            f"{dtypes.cpp_name(input.dtype)} and other has dtype {dtypes.cpp_name(other.dtype)}"
-        )
-    if other._array.shape[:-2] != input._array.shape[:-2]:
-        raise ShapeError(
-            f"{name}: Expected batch dimensions of other to be equal to input.shape[:-2], but got "
-            f"{list(other._array.shape[:-2])}"
-        )
-    if left:
-        return _reflected(input, tau, other, transpose)
-    return _reflected(input, tau, other.mH, not transpose).mH

@@ -47,6 +47,13 @@ def check_floating(name: str, x: Tensor, kernel: str = "") -> None:
         raise DtypeError(f"{name}: Low precision dtypes not supported. Got {given}")
 
 
+def refuse_not_lapack(x: Tensor, kernel: str) -> None:
+    """Raises: NotImplementedError, naming PyTorch's routine, for integers and the half types."""
+    dtype = x._array.dtype
+    if dtype.kind not in "fc" or dtype.itemsize == 2:
+        raise UnsupportedDtype(f"\"{kernel}\" not implemented for '{dtypes.cpp_name(x.dtype)}'")
+
+
 def check_info(name: str, info: Any, text: str) -> None:
     """Raises: LinAlgError saying which matrix of the batch failed; `text` may have {info}."""
     codes = np.asarray(getattr(info, "_array", info))

@@ -14,7 +14,7 @@ import numpy as np
 from taper import dtypes
 from taper import return_types as named
 from taper.dispatch import apply
-from taper.errors import DtypeError, ShapeError, UnsupportedDtype
+from taper.errors import DtypeError, ShapeError
 from taper.op import Opaque, op, public
 from taper.ops import elimination
 from taper.ops.arithmetic import conj_of
@@ -28,6 +28,7 @@ from taper.ops.matrix_checks import (
     check_pair,
     check_same_dtype,
     check_square,
+    refuse_not_lapack,
     spelled,
 )
 from taper.shapes import canonical_dim
@@ -344,20 +345,11 @@ def solve_triangular(
     name = "linalg.solve_triangular"
     check_square(name, A)
     check_matrices(name, B, "B")
-    refuse_unsolvable(A)
+    refuse_not_lapack(A, "triangular_solve_cpu")
     wanted = dtypes.of_operands([A._array, B._array])
     check_pair(name, cast(A, wanted), cast(B, wanted), left)
     broadcast_batches(name, B._array.shape[:-2], A._array.shape[:-2])
     return _triangular(cast(A, wanted), cast(B, wanted), upper, left, unitriangular)
-
-
-def refuse_unsolvable(A: Tensor) -> None:
-    """Raises: NotImplementedError for integers and the half types."""
-    dtype = A._array.dtype
-    if dtype.kind not in "fc" or dtype.itemsize == 2:
-        raise UnsupportedDtype(
-            f"\"triangular_solve_cpu\" not implemented for '{dtypes.cpp_name(A.dtype)}'"
-        )
 
 
 def _triangular(A: Tensor, B: Tensor, upper: bool, left: bool, unit: bool) -> Tensor:
@@ -405,7 +397,7 @@ def triangular_solve(
             f"{A._array.ndim} dimensions instead"
         )
     check_older_pair("triangular_solve", b, A)
-    refuse_unsolvable(A)
+    refuse_not_lapack(A, "triangular_solve_cpu")
     batch = broadcast_batches("triangular_solve", b._array.shape[:-2], A._array.shape[:-2])
     factor = A.mT if transpose else A
     made = apply(SolveTriangular, factor, b, upper=upper != transpose, unit=unitriangular)
