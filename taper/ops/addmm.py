@@ -23,6 +23,7 @@ from taper.ops.matmul import (
     product,
     refuse_bool,
     unmatched,
+    widened_factors,
 )
 from taper.tensor import Tensor
 
@@ -118,13 +119,23 @@ def _check_addmm(input: Tensor, mat1: Tensor, mat2: Tensor) -> None:
 
 
 @public(method=True, inplace=True, out=True)
-def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
-    """beta * input + alpha * (mat1 @ mat2).
+def addmm(
+    input: Tensor,
+    mat1: Tensor,
+    mat2: Tensor,
+    out_dtype: dtypes.dtype | None = None,
+    *,
+    beta: Any = 1,
+    alpha: Any = 1,
+) -> Tensor:
+    """beta * input + alpha * (mat1 @ mat2). out_dtype: as in mm.
 
     Shape: mat1 (n, k), mat2 (k, m); input broadcasts to (n, m).
     Dtype: all of one. Edges: with beta 0, nan and inf in `input` do not matter.
     Raises: RuntimeError where sizes or dtypes do not fit.
     """
+    if out_dtype is not None:
+        input, mat1, mat2 = widened_factors("addmm", out_dtype, input, mat1, mat2)
     a, b = mat1._array, mat2._array
     if (
         a.ndim != 2
@@ -199,13 +210,21 @@ def addbmm(
 
 @public(method=True, inplace=True, out=True)
 def baddbmm(
-    input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1
+    input: Tensor,
+    batch1: Tensor,
+    batch2: Tensor,
+    out_dtype: dtypes.dtype | None = None,
+    *,
+    beta: Any = 1,
+    alpha: Any = 1,
 ) -> Tensor:
-    """beta * input + alpha * (batch1 @ batch2), batch by batch.
+    """beta * input + alpha * (batch1 @ batch2), batch by batch. out_dtype: as in mm.
 
     Shape: batch1 (b, n, k), batch2 (b, k, m); input broadcasts to (b, n, m).
     Raises: RuntimeError where sizes or dtypes do not fit.
     """
+    if out_dtype is not None:
+        input, batch1, batch2 = widened_factors("baddbmm", out_dtype, input, batch1, batch2)
     check_bmm("baddbmm", batch1, batch2)
     if input._array.dtype != batch1._array.dtype:
         names = [c_name(t) for t in (input, batch1, batch2)]

@@ -15,6 +15,7 @@ from taper.dispatch import apply
 from taper.errors import DtypeError, ShapeError, UnsupportedDtype
 from taper.op import Contraction, op, public
 from taper.ops.arithmetic import conj_of
+from taper.ops.convert import cast
 from taper.tensor import Tensor
 
 _C_NAMES = {
@@ -190,6 +191,20 @@ def _check_same(name: str, one: Tensor, other: Tensor, kernel: str = "bmm") -> N
     refuse_bool(one, kernel)
 
 
+def widened_factors(name: str, out_dtype: dtypes.dtype, *factors: Tensor) -> list[Tensor]:
+    """The factors in the dtype asked of the product, which may be float32 for the half types.
+
+    Raises: RuntimeError for another dtype.
+    """
+    own = factors[-1].dtype
+    half = own in (dtypes.float16, dtypes.bfloat16) and out_dtype is dtypes.float32
+    if out_dtype is not own and not half:
+        raise DtypeError(
+            name, "out_dtype must be the same as input dtype or fp32 for fp16/bf16 inputs"
+        )
+    return [cast(x, out_dtype) for x in factors]
+
+
 def check_bmm(name: str, one: Tensor, other: Tensor) -> None:
     """The errors for two batches of matrices that cannot be multiplied."""
     a, b = one._array.shape, other._array.shape
@@ -282,12 +297,15 @@ def _check_matmul(input: Tensor, other: Tensor) -> None:
 
 
 @public(method=True, out=True)
-def mm(input: Tensor, mat2: Tensor) -> Tensor:
+def mm(input: Tensor, mat2: Tensor, out_dtype: dtypes.dtype | None = None) -> Tensor:
     """The product of two matrices, (n, k) @ (k, m). No broadcasting.
 
-    Dtype: both of one; float16 and bfloat16 are summed in float32.
+    Dtype: both of one; float16 and bfloat16 are summed in float32, and with out_dtype=float32 the
+        result is not rounded back.
     Raises: RuntimeError if the inner sizes differ or a factor is not a matrix.
     """
+    if out_dtype is not None:
+        input, mat2 = widened_factors("mm", out_dtype, input, mat2)
     a, b = input._array, mat2._array
     if (
         a.ndim != 2
@@ -301,11 +319,13 @@ def mm(input: Tensor, mat2: Tensor) -> Tensor:
 
 
 @public(method=True, out=True)
-def bmm(input: Tensor, mat2: Tensor) -> Tensor:
-    """Batches of products, (b, n, k) @ (b, k, m).
+def bmm(input: Tensor, mat2: Tensor, out_dtype: dtypes.dtype | None = None) -> Tensor:
+    """Batches of products, (b, n, k) @ (b, k, m). out_dtype: as in mm.
 
     Raises: RuntimeError if sizes or dtypes differ or a factor has not three dimensions.
     """
+    if out_dtype is not None:
+        input, mat2 = widened_factors("bmm", out_dtype, input, mat2)
     check_bmm("bmm", input, mat2)
     return apply(Bmm, input, mat2)
 

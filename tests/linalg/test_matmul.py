@@ -58,6 +58,18 @@ def test_half_types_are_summed_in_float32(dtype):
     assert taper.einsum("ij,kj->ik", ones, ones).item() == 4096
 
 
+def test_a_product_of_half_types_can_stay_in_float32():
+    row = taper.full((1, 3), 0.1, dtype=taper.float16)
+
+    made = taper.mm(row, row.t(), out_dtype=taper.float32)
+
+    exact = 3 * np.float64(np.float16(0.1)) ** 2
+    assert made.dtype is taper.float32
+    assert made.item() == pytest.approx(exact, rel=1e-7)
+    with pytest.raises(RuntimeError, match="out_dtype must be the same as input dtype or fp32"):
+        taper.mm(row, row.t(), out_dtype=taper.float64)
+
+
 def test_vdot_conjugates_its_first_vector():
     z = taper.tensor([1 + 2j, 3j])
 
