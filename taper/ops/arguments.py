@@ -19,6 +19,13 @@ def refuse(input: Any, kinds: str, kernel: str) -> None:
         raise UnsupportedDtype(f"\"{kernel}\" not implemented for '{dtypes.cpp_name(input.dtype)}'")
 
 
+def refuse_common(kinds: str, kernel: str, *operands: Any) -> None:
+    """Raises: NotImplementedError if the operands' common dtype is of one of the `kinds`."""
+    common = dtypes.of_operands([x._array if isinstance(x, Tensor) else x for x in operands])
+    if common.numpy.kind in kinds:
+        raise UnsupportedDtype(f"\"{kernel}\" not implemented for '{dtypes.cpp_name(common)}'")
+
+
 def require_tensor(name: str, argument: str, position: int, value: Any) -> None:
     """Raises: TypeError for anything but a tensor."""
     if not isinstance(value, Tensor):

@@ -11,7 +11,7 @@ from taper import dtypes
 from taper.dispatch import apply, assign
 from taper.errors import GradError, UnsupportedDtype
 from taper.op import Elementwise, op, public
-from taper.ops.arguments import invalid_combination
+from taper.ops.arguments import invalid_combination, refuse_common
 from taper.tensor import Tensor
 
 
@@ -319,6 +319,7 @@ class TruncDivide(Elementwise):
 @public(method=True, inplace=True, out=True)
 def floor_divide(input: Tensor, other: Any) -> Tensor:
     """floor(input / other). Raises: RuntimeError for an integer division by zero."""
+    refuse_common("bc", "div_floor_cpu", input, other)
     return apply(FloorDivide, input, other)
 
 
@@ -361,6 +362,7 @@ def remainder(input: Any, other: Any) -> Tensor:
     """The rest of the division, with the sign of `other` (Python's %)."""
     if not isinstance(input, Tensor) and not isinstance(other, Tensor):
         raise invalid_combination("remainder", input, other, expected=_TENSOR_AND_ANY)
+    refuse_common("bc", "remainder_cpu", input, other)
     return apply(Remainder, input, other)
 
 
@@ -369,6 +371,7 @@ def fmod(input: Tensor, other: Any) -> Tensor:
     """The rest of the division, with the sign of `input` (C's fmod)."""
     if not isinstance(input, Tensor):
         raise invalid_combination("fmod", input, other, expected=_TENSOR_AND_ANY)
+    refuse_common("bc", "fmod_cpu", input, other)
     return apply(Fmod, input, other)
 
 
@@ -403,6 +406,8 @@ def pow(input: Any, exponent: Any) -> Tensor:
             "(Tensor input, Number exponent)",
         )
     kind = input._array.dtype.kind
+    if kind == "b" and isinstance(exponent, bool):
+        return input.clone() if exponent else input.logical_or(input.logical_not())
     if kind in "iu" and isinstance(exponent, int) and exponent < 0:
         raise RuntimeError("Integers to negative integer powers are not allowed.")
     if kind in "iub" and not isinstance(exponent, (bool, int)):

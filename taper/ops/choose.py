@@ -10,7 +10,7 @@ from taper import dtypes
 from taper.dispatch import apply, as_array
 from taper.errors import UnsupportedDtype
 from taper.op import METHODS, Elementwise, op, public
-from taper.ops.arguments import refuse, require_tensor, require_tensors
+from taper.ops.arguments import refuse, refuse_common, require_tensor, require_tensors
 from taper.tensor import Tensor, wrap
 
 
@@ -187,12 +187,16 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
     _refuse_complex(input)
     if isinstance(min, Tensor) or isinstance(max, Tensor):
+        bounds = [x for x in (min, max) if x is not None]
+        refuse_common("bc" if len(bounds) == 2 else "c", "clamp_cpu", input, *bounds)
         if min is None:
             return apply(ClampMax, input, max)
         if max is None:
             return apply(ClampMin, input, min)
         return apply(ClampBetween, input, min, max)
     for bound in (min, max):
+        if isinstance(bound, complex):
+            raise UnsupportedDtype("clamp is not supported for complex types")
         input = _wide_enough(input, bound)
     return apply(Clamp, input, low=min, high=max)
 

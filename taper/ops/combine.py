@@ -7,10 +7,17 @@ from typing import Any
 import numpy as np
 
 from taper import dtypes
-from taper.dispatch import apply, as_array
+from taper.dispatch import apply, as_array, assign
 from taper.errors import DtypeError, GradError
-from taper.op import Elementwise, op, public
-from taper.ops.arguments import is_complex, narrowed, refuse, require_tensors, widened
+from taper.op import METHODS, Elementwise, op, public
+from taper.ops.arguments import (
+    is_complex,
+    narrowed,
+    refuse,
+    refuse_common,
+    require_tensors,
+    widened,
+)
 from taper.ops.arithmetic import conj_of, pow
 from taper.ops.convert import cast
 from taper.ops.view import JoinComplex
@@ -88,15 +95,14 @@ class Heaviside(Elementwise):
 def hypot(input: Tensor, other: Tensor) -> Tensor:
     """Length of the hypotenuse, sqrt(input ** 2 + other ** 2). Raises: RuntimeError for integers."""
     require_tensors("hypot", input, other)
-    if dtypes.of_operands([input._array, other._array]).category < dtypes.FLOAT:
-        refuse(input, "iub", "hypot_cpu")
+    refuse_common("iubc", "hypot_cpu", input, other)
     return apply(Hypot, input, other)
 
 
 @public(method=True, inplace=True, out=True)
 def copysign(input: Tensor, other: Any) -> Tensor:
     """The size of `input` with the sign of `other`. Dtype: integers become the default float."""
-    refuse(input, "c", "copysign_cpu")
+    refuse_common("c", "copysign_cpu", input, other)
     return apply(Copysign, input, other)
 
 
@@ -104,7 +110,7 @@ def copysign(input: Tensor, other: Any) -> Tensor:
 def nextafter(input: Tensor, other: Tensor) -> Tensor:
     """The next representable number after `input` in the direction of `other`."""
     require_tensors("nextafter", input, other)
-    refuse(input, "iubc", "nextafter_cpu")
+    refuse_common("iubc", "nextafter_cpu", input, other)
     return apply(Nextafter, input, other)
 
 
@@ -189,7 +195,7 @@ def logaddexp(input: Tensor, other: Tensor) -> Tensor:
     Raises: RuntimeError for integers.
     """
     require_tensors("logaddexp", input, other)
-    refuse(input, "iub", "logaddexp_cpu")
+    refuse_common("iub", "logaddexp_cpu", input, other)
     return apply(Logaddexp, input, other)
 
 
@@ -197,7 +203,7 @@ def logaddexp(input: Tensor, other: Tensor) -> Tensor:
 def logaddexp2(input: Tensor, other: Tensor) -> Tensor:
     """log2(2 ** input + 2 ** other) without overflow. Raises: RuntimeError for integers."""
     require_tensors("logaddexp2", input, other)
-    refuse(input, "iubc", "logaddexp2_cpu")
+    refuse_common("iubc", "logaddexp2_cpu", input, other)
     return apply(Logaddexp2, input, other)
 
 
@@ -205,10 +211,12 @@ def logaddexp2(input: Tensor, other: Tensor) -> Tensor:
 def ldexp(input: Tensor, other: Tensor) -> Tensor:
     """input * 2 ** other. Dtype: integers become the default float."""
     require_tensors("ldexp", input, other)
+    if input._array.dtype.kind in "fV":
+        refuse(other, "b", "ldexp_cpu_exp")
     return apply(Ldexp, input, other)
 
 
-@public(method=True, inplace=True, out=True)
+@public(method=True, out=True)
 def float_power(input: Any, exponent: Any) -> Tensor:
     """input ** exponent in float64, or complex128."""
     if not isinstance(input, Tensor) and not isinstance(exponent, Tensor):
@@ -223,6 +231,20 @@ def float_power(input: Any, exponent: Any) -> Tensor:
     if isinstance(exponent, Tensor):
         exponent = cast(exponent, wanted)
     return pow(cast(input, wanted), exponent)
+
+
+def _float_power_(self: Tensor, exponent: Any) -> Tensor:
+    """float_power in place. Raises: RuntimeError unless the tensor is float64 or complex128."""
+    made = float_power(self, exponent)
+    if made.dtype is not self.dtype:
+        raise RuntimeError(
+            f"the base given to float_power_ has dtype {dtypes.cpp_name(self.dtype)} but the "
+            f"operation's result requires dtype {dtypes.cpp_name(made.dtype)}"
+        )
+    return assign(self, made, "float_power_")
+
+
+METHODS["float_power_"] = _float_power_
 
 
 # ---------------------------------------------------------------- three operands
@@ -361,6 +383,8 @@ class Addcdiv(Elementwise):
 @public(method=True, inplace=True, out=True)
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 * tensor2. Shape: the three broadcast together."""
+    if input._array.dtype.kind == "b":
+        refuse_common("b", "addcmul_cpu_out", input, tensor1, tensor2)
     return apply(Addcmul, input, tensor1, tensor2, value=value)
 
 
@@ -409,8 +433,7 @@ class Lcm(Elementwise):
 def gcd(input: Tensor, other: Tensor) -> Tensor:
     """Greatest common divisor. Raises: RuntimeError for anything but integers."""
     require_tensors("gcd", input, other)
-    refuse(input, "fcVb", "gcd_cpu")
-    refuse(other, "fcVb", "gcd_cpu")
+    refuse_common("fcVb", "gcd_cpu", input, other)
     return apply(Gcd, input, other)
 
 
@@ -418,8 +441,7 @@ def gcd(input: Tensor, other: Tensor) -> Tensor:
 def lcm(input: Tensor, other: Tensor) -> Tensor:
     """Least common multiple. Raises: RuntimeError for anything but integers."""
     require_tensors("lcm", input, other)
-    refuse(input, "fcVb", "lcm_cpu")
-    refuse(other, "fcVb", "lcm_cpu")
+    refuse_common("fcVb", "lcm_cpu", input, other)
     return apply(Lcm, input, other)
 
 

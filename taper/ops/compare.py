@@ -11,7 +11,7 @@ from taper import dtypes
 from taper.dispatch import apply
 from taper.errors import UnsupportedDtype
 from taper.op import Elementwise, op, public
-from taper.ops.arguments import invalid_combination, narrowed, refuse, widened
+from taper.ops.arguments import invalid_combination, narrowed, refuse, require_tensors, widened
 from taper.tensor import Tensor, wrap
 
 
@@ -322,6 +322,7 @@ def isclose(
 
     Raises: RuntimeError if the dtypes differ or a tolerance is negative.
     """
+    require_tensors("isclose", input, other)
     if input._array.dtype != other._array.dtype:
         raise RuntimeError(
             f"{dtypes.cpp_name(input.dtype)} did not match {dtypes.cpp_name(other.dtype)}"

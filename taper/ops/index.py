@@ -16,6 +16,7 @@ from taper.dispatch import apply, assign, check_writable, store, touch
 from taper.dtypes import cpp_name
 from taper.errors import DimError, ShapeError
 from taper.op import Opaque, op, public
+from taper.ops.arguments import require_tensor
 from taper.ops.view import Select, Slice
 from taper.tensor import Tensor, wrap
 
@@ -422,6 +423,7 @@ def _key_of(indices: Any) -> tuple[Any, ...]:
 @public(method=True, name="index_put_")
 def index_put_(input: Tensor, indices: Any, values: Tensor, accumulate: bool = False) -> Tensor:
     """input[indices] = values (or += with `accumulate`, counting repeated indices)."""
+    require_tensor("index_put_", "values", 2, values)
     basic, found, spec = parse(input._array.shape, _key_of(indices))
     if values.dtype is not input.dtype:
         raise RuntimeError(

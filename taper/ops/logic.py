@@ -10,7 +10,7 @@ import numpy as np
 from taper.dispatch import apply, assign
 from taper.errors import UnsupportedDtype
 from taper.op import Elementwise, op, public
-from taper.ops.arguments import invalid_combination, refuse, require_tensors
+from taper.ops.arguments import invalid_combination, refuse_common, require_tensors
 from taper.tensor import Tensor
 
 # ---------------------------------------------------------------- truth values
@@ -165,11 +165,7 @@ def _check_bits(kernel: str, *operands: Any, shift: bool = False) -> None:
             expected="(Tensor input, Tensor other), (Number self, Tensor other), "
             "(Tensor input, Number other)",
         )
-    for x in operands:
-        if isinstance(x, Tensor):
-            refuse(x, "fcV", kernel)
-        elif not isinstance(x, int):
-            raise UnsupportedDtype(f"\"{kernel}\" not implemented for 'Float'")
+    refuse_common("fcV", kernel, *operands)
     if shift and all(
         isinstance(x, bool) or (isinstance(x, Tensor) and x._array.dtype.kind == "b")
         for x in operands

@@ -345,7 +345,7 @@ def _check_scatter(name: str, input: Tensor, axis: int, index: Tensor, src: Any)
         raise ShapeError("Index tensor must have the same number of dimensions as src tensor")
     given = () if src is None else src._array.shape
     if any(k > n for d, (n, k) in enumerate(zip(shape, wanted, strict=False)) if d != axis) or any(
-        k > n for n, k in zip(given, wanted, strict=False)
+        k > n for n, k in zip(given or (1,), wanted, strict=False)
     ):
         raise ShapeError(
             f"Expected index {list(wanted)} to be no larger than self {list(shape)} apart from "
@@ -382,8 +382,6 @@ def scatter(
     axis = canonical_dim(dim, input._array.ndim)
     given = value if src is None else src
     source = given if isinstance(given, Tensor) and src is not None else None
-    if source is not None and source._array.ndim == 0 and input._array.ndim and index._array.ndim:
-        source = None
     _check_scatter("scatter", input, axis, index, source)
     if source is None:
         source = _value(given, input.dtype)
@@ -776,7 +774,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
         )
     if (
         value.is_complex() if isinstance(value, Tensor) else isinstance(value, complex)
-    ) and not input.is_complex():
+    ) and input._array.dtype.kind not in "cb":
         raise RuntimeError(
             f"value cannot be converted to type {_SPOKEN[input.dtype.name]} without overflow"
         )

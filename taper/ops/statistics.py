@@ -495,9 +495,12 @@ def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
     """The p-norm of input - other."""
     require_tensor("dist", "other", 2, other)
     gap = input - other
-    return vector_norm(
-        cast(gap, dtypes.get_default_dtype()) if gap._array.dtype.kind in "iub" else gap, p
-    )
+    if gap._array.dtype.kind in "iub":
+        raise DtypeError(
+            "norm(): input dtype should be either floating point or complex. Got "
+            f"{dtypes.cpp_name(gap.dtype)} instead."
+        )
+    return vector_norm(gap, p)
 
 
 @public(method=True, inplace=True, out=True)
