@@ -18,7 +18,7 @@ from taper.ops.matrix_checks import (
     refuse_not_lapack,
     spelled,
 )
-from taper.ops.solve import solve_upper
+from taper.ops.solve import SolveTriangular, solve_upper
 from taper.tensor import Tensor, wrap
 
 
@@ -177,16 +177,23 @@ def _check_reflections(name: str, input: Tensor, tau: Tensor) -> None:
 def _reflected(input: Tensor, tau: Tensor, x: Tensor, turned: bool) -> Tensor:
     """H1 @ H2 @ ... @ Hk @ x, or with `turned` the conjugate transpose of the product, times x.
 
-    Hi = 1 - tau_i v_i v_i^H, and v_i is column i of `input` below the diagonal, 1 on it.
+    Hi = 1 - tau_i v_i v_i^H, and v_i is column i of `input` below the diagonal, 1 on it. With the
+    v_i as columns of V, the product is 1 - V T V^H, where the triangle T is
+    (1 + diag(tau) U)^-1 diag(tau) for U the part of V^H V above the diagonal.
+    Source: R. Schreiber and C. Van Loan, "A storage-efficient WY representation for products of
+    Householder transformations" (1989).
     """
     count = tau._array.shape[-1]
-    eye = wrap(np.eye(*input._array.shape[-2:], dtype=input._array.dtype))
-    vectors = input.tril(-1) + eye
-    for i in range(count) if turned else range(count - 1, -1, -1):
-        v = vectors[..., i : i + 1]
-        factor = tau[..., i : i + 1].unsqueeze(-1)
-        x = x - (factor.conj() if turned else factor) * (v @ (v.mH @ x))
-    return x
+    rows = input._array.shape[-2]
+    eye = wrap(np.eye(rows, count, dtype=input._array.dtype))
+    vectors = input[..., :count].tril(-1) + eye
+    scale = tau.unsqueeze(-1)
+    triangle = scale * (vectors.mH @ vectors)
+    inner = vectors.mH @ x
+    if turned:
+        inner = apply(SolveTriangular, triangle.mH, inner, upper=False, unit=True)
+        return x - vectors @ (scale.conj() * inner)
+    return x - vectors @ apply(SolveTriangular, triangle, scale * inner, upper=True, unit=True)
 
 
 @public(out=True, namespaces=("linalg",))
@@ -209,8 +216,6 @@ def householder_product(A: Tensor, tau: Tensor) -> Tensor:
         raise ShapeError(f"{name}: input.shape[-1] must be greater than or equal to tau.shape[-1]")
     _check_reflections(name, A, tau)
     refuse_not_lapack(A, "orgqr_cpu")
-    if A._array.size == 0:
-        return A.clone()
     start = np.broadcast_to(np.eye(rows, columns, dtype=A._array.dtype), A._array.shape)
     return _reflected(A, tau, wrap(start.copy()), False)
 
@@ -259,6 +264,8 @@ def ormqr(
             f"{name}: Expected batch dimensions of other to be equal to input.shape[:-2], but got "
             f"{list(other._array.shape[:-2])}"
         )
+    if tau._array.size == 0:  # no reflections
+        return other.clone()
     if left:
         return _reflected(input, tau, other, transpose)
     return _reflected(input, tau, other.mH, not transpose).mH
