@@ -343,9 +343,9 @@ def _check_scatter(name: str, input: Tensor, axis: int, index: Tensor, src: Any)
         raise ShapeError("Index tensor must have the same number of dimensions as self tensor")
     if src is not None and max(len(wanted), 1) != max(src._array.ndim, 1):
         raise ShapeError("Index tensor must have the same number of dimensions as src tensor")
-    given = () if src is None else src._array.shape
+    given = wanted if src is None else src._array.shape or (1,)
     if any(k > n for d, (n, k) in enumerate(zip(shape, wanted, strict=False)) if d != axis) or any(
-        k > n for n, k in zip(given or (1,), wanted, strict=False)
+        k > n for n, k in zip(given, wanted, strict=False)
     ):
         raise ShapeError(
             f"Expected index {list(wanted)} to be no larger than self {list(shape)} apart from "

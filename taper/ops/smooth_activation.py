@@ -10,11 +10,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from taper.dispatch import apply
 from taper.errors import ShapeError
 from taper.op import Elementwise, op, public
 from taper.ops.activation import overwrite
-from taper.ops.arguments import is_complex, narrowed, refuse, widened
+from taper.ops.arguments import narrowed, refuse, widened
 from taper.ops.arithmetic import conj_of
 from taper.shapes import canonical_dim
 from taper.tensor import Tensor
@@ -147,19 +149,77 @@ def celu_(input: Tensor, alpha: float = 1.0) -> Tensor:
 # ---------------------------------------------------------------- input times a share of itself
 
 
+# The share of the normal distribution above x >= 0, divided by exp(-x * x / 2), as a polynomial in
+# t = 1 / (1 + SHARE_RATE * x) without constant term, fitted to 2e-8 in the share (2e-7 relative).
+SHARE_RATE = 0.28
+SHARE_ABOVE = (
+    0.11170383726387258,
+    0.11170082594671588,
+    0.10307150925275543,
+    0.08369560696267092,
+    0.07265212105494617,
+    -0.006451416452142966,
+    0.0927379863211012,
+    -0.09397186144165366,
+    0.024861412100523256,
+)
+
+
+def _share_above(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """|x|, exp(-x * x / 2), and the share of the normal distribution above |x|, in float32.
+
+    The size is cut off where the share is 0. erf in float64 would take four times as long.
+    """
+    size = np.absolute(x, out=np.empty_like(x))
+    np.minimum(size, np.float32(40), out=size)
+    bell = np.multiply(size, size, out=np.empty_like(x))
+    bell *= np.float32(-0.5)
+    np.exp(bell, bell)
+    t = np.multiply(size, np.float32(SHARE_RATE), out=np.empty_like(x))
+    t += np.float32(1)
+    np.reciprocal(t, t)
+    share = np.multiply(t, np.float32(SHARE_ABOVE[-1]), out=np.empty_like(x))
+    for coefficient in SHARE_ABOVE[-2::-1]:
+        share += np.float32(coefficient)
+        share *= t
+    share *= bell
+    return size, bell, share
+
+
+def gelu_single(x: np.ndarray) -> np.ndarray:
+    """gelu in float32. Error: below 3e-7, and relative below 5e-6 where the result exceeds 1e-30."""
+    size, _, share = _share_above(x)
+    share *= size
+    return np.subtract(np.maximum(x, 0), share, out=share)
+
+
+def gelu_slope_single(x: np.ndarray) -> np.ndarray:
+    """The derivative of gelu in float32. Error: below 5e-7."""
+    size, bell, share = _share_above(x)
+    # On the right 1 - (share - size * density), on the left what is in the parentheses.
+    bell *= size
+    bell *= np.float32(DENSITY)
+    share -= bell
+    half = np.subtract(np.float32(0.5), share, out=share)
+    sign = np.bitwise_and(x.view(np.int32), np.int32(-(2**31)), out=bell.view(np.int32))
+    half.view(np.int32)[...] ^= sign
+    half += np.float32(0.5)
+    return half
+
+
 @op
 class Gelu(_Curve):
     """input times the share of the normal distribution below it."""
 
     def formula(self, m: Any, input: Any) -> Any:
         x = widened(input)
-        share = m.erf(x * SQRT_HALF)
-        share += 1
-        share *= x
-        share *= 0.5
-        return narrowed(share, input)
+        if x.dtype == np.float32:
+            return narrowed(gelu_single(x), input)
+        return x * (m.erf(x * SQRT_HALF) + 1) * 0.5
 
     def slope(self, m: Any, x: Any) -> Any:
+        if m.on_arrays and x.dtype == np.float32:
+            return gelu_slope_single(x)
         share = (m.erf(x * SQRT_HALF) + 1) * 0.5
         return share + x * m.exp(x * x * -0.5) * DENSITY
 
@@ -193,7 +253,7 @@ class Silu(_Curve):
         return narrowed(x / (1 + m.exp(-x)), input)
 
     def slope(self, m: Any, x: Any) -> Any:
-        s = 1 / (1 + m.exp(-x)) if is_complex(x) else m.sigmoid(x)
+        s = 1 / (1 + m.exp(-x))
         return conj_of(m, s * (x * (1 - s) + 1))
 
 
