@@ -13,7 +13,7 @@ from taper import ops as _ops
 from taper.errors import LinAlgError
 from taper.op import NAMESPACES as _NAMESPACES
 
-_ops.load_all()
+_ops.load("rest")
 globals().update(_NAMESPACES["linalg"])
 
 __all__ = [  # noqa: PLE0604

@@ -351,8 +351,11 @@ def einsum(equation: Any, *operands: Any) -> Tensor:
             "one operand and its subscripts list"
         )
     if isinstance(equation, str):
-        if len(operands) == 2:
-            one, other = operands
+        if (
+            len(operands) == 2
+            and isinstance(one := operands[0], Tensor)
+            and isinstance(other := operands[1], Tensor)
+        ):
             labels = _pair(equation, one._array.shape, other._array.shape)
             if labels is not None:
                 return _contract(one, other, *labels)
@@ -369,6 +372,11 @@ def einsum(equation: Any, *operands: Any) -> Tensor:
         raise TypeError(
             f"einsum(): argument 'equation' (position 1) must be str, not {type(equation).__name__}"
         )
+    for i, x in enumerate(tensors):
+        if not isinstance(x, Tensor):
+            raise TypeError(
+                f"expected Tensor as element {i} in argument 1, but got {type(x).__name__}"
+            )
     if len(terms) != len(tensors):
         which = "fewer" if len(tensors) < len(terms) else "more"
         raise _error(f"{which} operands were provided than specified in the equation")
