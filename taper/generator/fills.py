@@ -8,6 +8,7 @@ array of any strides.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from taper.generator.fused import quiet
 Array = np.ndarray
 _single, _double, _word = np.float32, np.float64, np.uint64
 _LOW_24, _LOW_53 = _word(0xFFFFFF), _word((1 << 53) - 1)
-_BLOCK = 1 << 14  # uniform numbers turned into normal ones at a time: they stay in the cache
+_BLOCK = 1 << 14  # numbers made at a time: what is computed on the way stays in the cache
 
 
 def cast(values: Array, dtype: np.dtype) -> Array:
@@ -32,8 +33,21 @@ def cast(values: Array, dtype: np.dtype) -> Array:
 cast_quietly = quiet(cast)
 
 
+def _in_blocks(draw: Callable[[int], Array], count: int, dtype: Any) -> Array:
+    """What draw(n) gives for n numbers, for all of them."""
+    if count <= _BLOCK:
+        return draw(count)
+    drawn = np.empty(count, dtype)
+    for start in range(0, count, _BLOCK):
+        end = min(start + _BLOCK, count)
+        drawn[start:end] = draw(end - start)
+    return drawn
+
+
 def unit_single(generator: Generator, count: int) -> Array:
     """Uniform float32 in [0, 1), of 24 bits."""
+    if count > _BLOCK:
+        return _in_blocks(lambda n: unit_single(generator, n), count, _single)
     units = (generator.words(count) & _LOW_24).astype(_single)
     units *= _single(2.0**-24)
     return units
@@ -41,6 +55,8 @@ def unit_single(generator: Generator, count: int) -> Array:
 
 def unit_double(generator: Generator, count: int) -> Array:
     """Uniform float64 in [0, 1), of 53 bits."""
+    if count > _BLOCK:
+        return _in_blocks(lambda n: unit_double(generator, n), count, _double)
     units = (generator.words64(count) & _LOW_53).astype(_double)
     units *= 2.0**-53
     return units
@@ -55,17 +71,19 @@ def uniform(generator: Generator, count: int, low: float, high: float, dtype: np
     if dtype.kind == "c":
         part = np.dtype(_single if dtype.itemsize == 8 else _double)
         return uniform(generator, 2 * count, low, high, part).view(dtype)
+    if low == 0 and high == 1 and dtype.itemsize >= 4:
+        return (
+            unit_double(generator, count) if dtype.itemsize == 8 else unit_single(generator, count)
+        )
+    return _in_blocks(lambda n: _between(generator, n, low, high, dtype), count, dtype)
+
+
+def _between(generator: Generator, count: int, low: float, high: float, dtype: np.dtype) -> Array:
     if dtype.itemsize == 8:
-        units = unit_double(generator, count)
-        if low == 0 and high == 1:
-            return units
-        values = fused.multiply_add_double(units, high - low, low)
+        values = fused.multiply_add_double(unit_double(generator, count), high - low, low)
     else:
-        units = unit_single(generator, count)
-        if low == 0 and high == 1 and dtype.itemsize == 4:
-            return units
-        values = fused.multiply_add_single(units, float(_single(high) - _single(low)), low)
-        values = cast(values, dtype)
+        units, span = unit_single(generator, count), float(_single(high) - _single(low))
+        values = cast(fused.multiply_add_single(units, span, low, quantum=2.0**-24), dtype)
     # Rounding may reach the end, which is excluded.
     top = values == cast(np.array(high), dtype)
     if top.any():
@@ -108,11 +126,14 @@ def serial_normals(generator: Generator, count: int) -> Array:
 
 def _normals_single(units: Array, mean: float, std: float) -> Array:
     """Blocks of 16: the first 8 uniform numbers give the radii, the others the angles."""
+    radius = _single(1) - units[:, :8].reshape(-1)
+    radius = np.sqrt(_single(-2) * fused.log_single(radius))
+    sin, cos = fused.sin_cos_single(_single(2.0 * math.pi) * units[:, 8:].reshape(-1))
+    cos *= radius
+    sin *= radius
     out = np.empty_like(units)
-    radius = np.sqrt(_single(-2) * fused.log_single(_single(1) - units[:, :8]))
-    sin, cos = fused.sin_cos_single(_single(2.0 * math.pi) * units[:, 8:])
-    out[:, :8] = fused.multiply_add_single(radius * cos, std, mean)
-    out[:, 8:] = fused.multiply_add_single(radius * sin, std, mean)
+    out[:, :8] = fused.multiply_add_single(cos, std, mean).reshape(-1, 8)
+    out[:, 8:] = fused.multiply_add_single(sin, std, mean).reshape(-1, 8)
     return out
 
 
@@ -202,6 +223,8 @@ def cauchy(generator: Generator, count: int, median: float, sigma: float, dtype:
 
 def below(generator: Generator, count: int, p: float) -> Array:
     """Whether each of `count` uniform float64 numbers is below p, as a bool array."""
+    if count > _BLOCK:
+        return _in_blocks(lambda n: below(generator, n, p), count, np.bool_)
     words = generator.words(2 * count)
     # Compared as integers of 53 bits. The 21 high bits decide, save where they equal the limit's.
     limit = math.ceil(math.ldexp(p, 53))
@@ -223,6 +246,8 @@ def below_each(generator: Generator, p: Array) -> Array:
 
 def integers(generator: Generator, count: int, low: int, span: int, dtype: np.dtype) -> Array:
     """Integers of [low, low + span), a span of 2**64 at most."""
+    if count > _BLOCK:
+        return _in_blocks(lambda n: integers(generator, n, low, span, dtype), count, dtype)
     if span >= 1 << 28:
         words = generator.words64(count)
     else:

@@ -70,13 +70,29 @@ def _to_odd(total: Array, error: Array) -> Array:
     return bits.view(_double)
 
 
-def multiply_add_single(x: Array, scale: float, shift: float) -> Array:
-    """x * scale + shift in float32, rounded once. x is a float32 array."""
+def _is_exact(factor: float, summand: float, quantum: float) -> bool:
+    """Whether float64 holds x * factor + summand exactly for all multiples x of quantum in [0, 1).
+
+    All these numbers are multiples of the smaller of two units; 53 digits must do.
+    """
+    unit = min(
+        float(np.spacing(_single(abs(factor)))) * quantum, float(np.spacing(_single(abs(summand))))
+    )
+    return abs(factor) + abs(summand) <= unit * 2.0**53
+
+
+def multiply_add_single(x: Array, scale: float, shift: float, quantum: float = 0.0) -> Array:
+    """x * scale + shift in float32, rounded once. x is a float32 array.
+
+    If `quantum` is not 0, all x are multiples of it in [0, 1), which is usually quicker.
+    """
     factor, summand = float(_single(scale)), float(_single(shift))
     if factor == 1 and summand == 0:
         return x + _single(0)  # exact; the sum turns -0 into 0
     product = np.multiply(x, factor, dtype=_double)
     total = product + summand
+    if summand == 0 or _is_exact(factor, summand, quantum):
+        return total.astype(_single)
     # Rounding twice errs only where the first result lies half-way between two float32; near the
     # smallest numbers half-way is elsewhere.
     risky = (total.view(_bits) & 0x1FFFFFFF) == 0x10000000
@@ -112,9 +128,9 @@ def logarithm(x: Array) -> Array:
 
 # ------------------------------------------------------------ float32 polynomials
 #
-# Below, a fused multiply-add is a product and a sum in float64, then one rounding to float32. That
-# rounds the sum twice, but changes no result: all 2**24 arguments that a uniform number can give
-# were compared (tests/random/test_fused.py repeats a part of it).
+# Below, arrays are float64 and hold float32 numbers: an operation is done in float64 and rounded. A
+# fused multiply-add is thus rounded twice, which changes no result: all 2**24 arguments that a
+# uniform number can give were compared (tests/random/test_fused.py repeats a part of it).
 
 
 def _single_values(*numbers: float) -> list[float]:
@@ -134,64 +150,91 @@ _LOG = _single_values(
 )
 _LN2_LOW, _LN2_HIGH = _single_values(-2.12194440e-4, 0.693359375)
 _ROOT_HALF = _single(0.707106781186547524)
-# Pi / 4 in three parts, negated and doubled with the octant's number.
+# Pi / 4 in three parts, negated: what is taken off for every octant.
 _QUARTER_PI = _single_values(-0.78515625, -2.4187564849853515625e-4, -3.77489497744594108e-8)
 _OCTANTS = _single(1.27323954473516)
 _COS = _single_values(2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2)
 _SIN = _single_values(-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1)
+_SIN_COS = np.array([_SIN, _COS]).T[:, :, None]  # three steps, for both at once
 
 
-def _fused(a: Array, b: Any, c: Any, wide: Array, out: Array) -> Array:
-    """out = a * b + c; `wide` is float64 workspace."""
-    np.multiply(a, b, out=wide, dtype=_double)
-    return np.add(wide, c, out=out, dtype=_double, casting="same_kind")
+class _Rounding:
+    """Rounds arrays of one shape to float32, in place."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.narrow = np.empty(shape, _single)
+
+    def __call__(self, x: Array) -> Array:
+        np.copyto(self.narrow, x, casting="same_kind")
+        np.copyto(x, self.narrow)
+        return x
 
 
 def log_single(x: Array) -> Array:
-    """log of float32 numbers in (0, 1]."""
-    wide = np.empty(x.shape, _double)
+    """log of a flat array of float32 numbers in (0, 1]."""
+    rounded = _Rounding(x.shape)
     bits = x.view(np.int32)
     mantissa = ((bits & 0x007FFFFF) | 0x3F000000).view(_single)  # in [0.5, 1)
     small = mantissa < _ROOT_HALF
-    scale = ((bits >> 23) - 126 - small).astype(_single)
-    m = mantissa - _single(1)
-    np.add(m, mantissa, out=m, where=small)
-    z = m * m
-    y = np.empty_like(m)
-    _fused(m, _LOG[0], _LOG[1], wide, y)
+    exponent = ((bits >> 23) - 126 - small).astype(_double)
+    # Doubled where small, and less 1; both are exact.
+    m = mantissa.astype(_double)
+    m += m * small
+    m -= 1
+    z = rounded(m * m)
+    y = m * _LOG[0]
+    y += _LOG[1]
+    rounded(y)
     for coefficient in _LOG[2:]:
-        _fused(y, m, coefficient, wide, y)
+        y *= m
+        y += coefficient
+        rounded(y)
     y *= m
-    _fused(y, z, scale * _single(_LN2_LOW), wide, y)
-    _fused(z, -0.5, y, wide, y)
+    rounded(y)
+    y *= z
+    y += rounded(exponent * _LN2_LOW)
+    rounded(y)
+    z *= 0.5
+    y -= z
+    rounded(y)
     m += y
-    return _fused(scale, _LN2_HIGH, m, wide, y)
+    rounded(m)
+    exponent *= _LN2_HIGH
+    exponent += m
+    return exponent.astype(_single)
 
 
-def sin_cos_single(x: Array) -> tuple[Array, Array]:
-    """sin and cos of float32 numbers, at least 0."""
-    wide = np.empty(x.shape, _double)
-    octant = (x * _OCTANTS).astype(np.int32)
+def sin_cos_single(angle: Array) -> tuple[Array, Array]:
+    """sin and cos of a flat array of float32 numbers, at least 0."""
+    rounded, both_rounded = _Rounding(angle.shape), _Rounding((2, *angle.shape))
+    octant = (angle * _OCTANTS).astype(np.uint32)
     octant += 1
-    octant &= ~1
-    y = octant.astype(_single)
+    octant &= ~np.uint32(1)
+    turns = octant.astype(_double)
+    x = angle.astype(_double)
     for part in _QUARTER_PI:
-        x = _fused(y, part, x, wide, np.empty_like(y))
-    z = x * x
-    even = np.empty_like(z)
-    _fused(z, _COS[0], _COS[1], wide, even)
-    _fused(even, z, _COS[2], wide, even)
+        x += turns * part
+        rounded(x)
+    z = rounded(x * x)
+    both = both_rounded(z * _SIN_COS[0] + _SIN_COS[1])
+    both *= z
+    both += _SIN_COS[2]
+    both_rounded(both)
+    both *= z
+    both_rounded(both)
+    odd, even = both
+    odd *= x
+    odd += x
     even *= z
-    _fused(even, z, z * _single(-0.5), wide, even)
-    even += _single(1)
-    odd = np.empty_like(z)
-    _fused(z, _SIN[0], _SIN[1], wide, odd)
-    _fused(odd, z, _SIN[2], wide, odd)
-    odd *= z
-    _fused(odd, x, x, wide, odd)
+    z *= 0.5
+    even -= z
+    rounded(even)
+    even += 1
     swapped = (octant & 2) != 0
-    sin = np.where(swapped, even, odd)
-    cos = np.where(swapped, odd, even)
-    np.negative(sin, out=sin, where=(octant & 4) != 0)
-    np.negative(cos, out=cos, where=((octant - 2) & 4) == 0)
+    sin = np.where(swapped, even, odd).astype(_single)
+    cos = np.where(swapped, odd, even).astype(_single)
+    # The sign bits: of sin in the lower half plane, of cos in the left one.
+    sin_bits, cos_bits = sin.view(np.uint32), cos.view(np.uint32)
+    sin_bits ^= (octant & 4) << 29
+    cos_bits ^= (~(octant - 2) & 4) << 29
     return sin, cos
