@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from taper.nn.parameter import UninitializedParameter as UninitializedParameter
 
 _PARAMETERS = ("Buffer", "Parameter", "UninitializedBuffer", "UninitializedParameter")
-_MODULES = ("attention", "functional", "grad", "init", "modules", "parallel", "parameter", "utils")
+_MODULES = (
+    "attention",
+    "common_types",
+    "functional",
+    "grad",
+    "init",
+    "modules",
+    "parallel",
+    "parameter",
+    "utils",
+)
 
 __all__ = [*_CLASSES, *_PARAMETERS, *_MODULES, "DataParallel", "factory_kwargs"]  # noqa: PLE0604 - strings
 
