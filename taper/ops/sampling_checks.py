@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 import warnings
@@ -76,6 +77,7 @@ def checked_integer(name: str, argument: str, position: int, value: Any) -> int:
 # ---------------------------------------------------------------- ranges of integers
 
 
+@functools.cache
 def _limits(dtype: np.dtype) -> tuple[float, float]:
     """Least and greatest number of the dtype."""
     if dtype.kind == "b":
