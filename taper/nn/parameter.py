@@ -50,7 +50,7 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
             data = wrap(np.empty(0, dtypes.get_default_dtype().numpy))
         kind = type(data)
         if kind is Tensor or (isinstance(data, Parameter) and not hasattr(data, "_is_param")):
-            made = wrap(data._array, cls)
+            made: Any = wrap(data._array, cls)
         else:
             data.detach()  # whatever is not a tensor fails here, as in PyTorch
             made = wrap(data._array, kind)
@@ -71,7 +71,8 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
         memo[id(self)] = made
         return made
 
-    def __repr__(self, *, tensor_contents: str | None = None) -> str:
+    # mypy does not see that this is the signature of Tensor.__repr__.
+    def __repr__(self, *, tensor_contents: str | None = None) -> str:  # type: ignore[override]
         return "Parameter containing:\n" + super().__repr__()
 
 

@@ -193,7 +193,7 @@ class Module(Hooked, Stateful, Tree):
         if not isinstance(module, Module) and module is not None:
             raise TypeError(f"{typename(module)} is not a Module subclass")
         self._check_name("module", name, self._modules)
-        self._modules[name] = self._hooked_child(name, module)  # type: ignore[assignment]
+        self._modules[name] = self._hooked_child(name, module)
 
     def register_module(self, name: str, module: Module | None) -> None:
         """The same as add_module."""
@@ -448,7 +448,7 @@ class Module(Hooked, Stateful, Tree):
             changes = tensor.is_floating_point() or tensor.is_complex()
             chosen = dtype if changes else None
             if memory_format is not None and tensor.dim() in (4, 5):
-                return tensor.to(dtype=chosen, memory_format=memory_format)  # type: ignore[no-any-return]
+                return tensor.to(dtype=chosen, memory_format=memory_format)
             return tensor if chosen is None else tensor.to(chosen)
 
         if dtype is None and memory_format is None:

@@ -48,7 +48,7 @@ class Tree:
         path = target.rpartition(".")[0]
         if name not in self.get_submodule(path)._buffers:
             raise AttributeError(f"`{name}` is not a buffer")
-        return found  # type: ignore[no-any-return]
+        return found
 
     def _holder(self, target: str) -> tuple[Any, str]:
         path, _, name = target.rpartition(".")
