@@ -101,6 +101,8 @@ def _poisson_by_rejection(generator: Generator, rate: float) -> int:
             return k
         if k < 0 or (rest < 0.013 and v > rest):
             continue
+        if v == 0:
+            return k
         height = math.log(v) + math.log(inverse_alpha) - math.log(a / (rest * rest) + b)
         if height <= -rate + k * log_rate - _lgamma(k + 1.0):
             return k
@@ -127,7 +129,7 @@ def _one_binomial(generator: Generator, count: float, p: float, dtype: np.dtype)
         return math.nan
     if count <= 0 or p <= 0:
         return 0.0
-    if p >= 1:
+    if p >= 1 or math.isinf(count):
         return count
     narrow = _rounding(dtype)
     flipped = p > 0.5
@@ -142,7 +144,9 @@ def _binomial_by_waiting(generator: Generator, count: float, p: float, narrow: R
     log_failure = math.log1p(-p) if narrow is float else _log1p_single(-p)
     trials, successes = 0.0, 0.0
     while True:
-        trials += math.ceil(math.log(_unit(generator)) / log_failure)
+        u = _unit(generator)
+        gap = math.log(u) / log_failure if u else math.inf
+        trials += math.ceil(gap) if gap < 2.0**63 else gap
         if trials > count:
             return successes
         successes += 1

@@ -12,23 +12,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from taper.backends.reference import math
 from taper.generator.fused import quiet
 
 Array = np.ndarray
 _SMALL = 2.0**-54
 _MOST_TERMS = 100_000
-
-
-def _digamma(x: Array) -> Array:
-    """Derivative of log gamma, for x > 0."""
-    shift = np.zeros_like(x)
-    x = x.copy()
-    while (low := x < 10).any():
-        shift[low] -= 1 / x[low]
-        x[low] += 1
-    square = 1 / (x * x)
-    tail = square * (1 / 12 - square * (1 / 120 - square * (1 / 252 - square * (1 / 240))))
-    return np.log(x) - 0.5 / x - tail + shift
 
 
 @quiet
@@ -53,7 +42,7 @@ def _gamma_by_series(a: Array, x: Array) -> Array:
         total, moved = total + term, moved + moved_term
         if (term <= _SMALL * total).all() and (ratio < 1).all():
             break
-    return -(x / a) * ((np.log(x) - _digamma(a) - 1 / a) * total + moved)
+    return -(x / a) * ((np.log(x) - math.digamma(a) - 1 / a) * total + moved)
 
 
 def _gamma_by_fraction(a: Array, x: Array) -> Array:
@@ -66,7 +55,7 @@ def _gamma_by_fraction(a: Array, x: Array) -> Array:
         f, moved = factor / below, (n * below - factor * (moved - 1)) / (below * below)
     below = x + 1 - a + f
     f, moved = 1 / below, (1 - moved) / (below * below)
-    return x * ((np.log(x) - _digamma(a)) * f + moved)
+    return x * ((np.log(x) - math.digamma(a)) * f + moved)
 
 
 @quiet
@@ -92,7 +81,7 @@ def _beta_from_left(x: Array, a: Array, total: Array) -> Array:
         series, moved = series + term, moved + moved_term
         if (term <= _SMALL * (1 - x) * series).all() and (ratio < 1).all():
             break
-    prefactor = np.log(x) - 1 / a - _digamma(a) + _digamma(total)
+    prefactor = np.log(x) - 1 / a - math.digamma(a) + math.digamma(total)
     return -(x / a) * (prefactor * series + moved)
 
 
@@ -108,5 +97,5 @@ def _beta_from_right(x: Array, a: Array, total: Array) -> Array:
         series, moved = series + term, moved + moved_term
         if (term <= _SMALL * x * series).all() and (ratio < 1).all():
             break
-    prefactor = np.log(x) - _digamma(a) + _digamma(total)
+    prefactor = np.log(x) - math.digamma(a) + math.digamma(total)
     return x / b * (prefactor * series + moved)

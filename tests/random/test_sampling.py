@@ -235,3 +235,14 @@ def test_uniform_draws_as_beta_draws_move_like_the_closed_form():
     found = slopes.beta_slope(x, np.ones(3), np.full(3, 2.0))
 
     np.testing.assert_allclose(found * (1 - x), -x * np.log(x), rtol=1e-13)
+
+
+def test_counts_of_extreme_parameters_are_drawn_without_an_error():
+    far = tensor([math.inf, 1e19, 1e300], dtype=torch.float64)
+
+    assert torch.binomial(far, torch.full_like(far, 0.5))[0] == math.inf
+    assert torch.binomial(tensor([50.0]), tensor([1e-45])).item() == 0
+    assert torch.binomial(tensor([50.0]).double(), tensor([5e-324]).double()).item() == 0
+    assert torch.binomial(tensor([math.nan, 3.0]), tensor([0.5, math.nan])).isnan().all()
+    assert torch.poisson(far).shape == (3,)
+    assert torch._standard_gamma(tensor([-1.0, 0.0, math.nan, -0.5])).shape == (4,)
