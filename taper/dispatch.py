@@ -356,6 +356,8 @@ def assign(target: Tensor, result: Any, name: str = "copy_", since: int = 0) -> 
             )
     if result is target:
         return target
+    if result._storage is not None and result._storage is target._storage:
+        check_overlap(name, target, (result,))
     if taped:
         from taper.autograd.inplace import rebase
 
@@ -416,12 +418,12 @@ _SAME_DTYPE = {
 }
 
 
-def _check_overlap(name: str, out: Tensor, args: Any) -> None:
+def check_overlap(name: str, out: Tensor, args: Any) -> None:
     """Raises: RuntimeError if `out` shares memory with an input other than being that input."""
     array = out._array
     for given in args:
         if isinstance(given, (list, tuple)):
-            _check_overlap(name, out, given)
+            check_overlap(name, out, given)
         if not isinstance(given, Tensor) or not given._array.size:
             continue
         other = given._array
@@ -459,7 +461,7 @@ def _store_out(name: str, out: Tensor, result: Tensor, args: Any) -> None:
             f"type {dtypes.cpp_name(held)}"
         )
     check_writable(out, name, False)
-    _check_overlap(name, out, args)
+    check_overlap(name, out, args)
     if out._array.shape != result._array.shape:
         if out._array.size:
             import warnings

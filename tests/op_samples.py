@@ -97,6 +97,8 @@ SAMPLES: dict[str, Callable[[], list[Sample]]] = {
     "Expand": lambda: [([number(3, 1)], {"shape": (2, 3, 4)})],
     "Unsqueeze": lambda: [([number(3, 2)], {"axis": 1})],
     "Squeeze": lambda: [([number(3, 1, 2, 1)], {"axis": (1, 3)})],
+    "SqueezeDim": lambda: [([number(3, 1, 2, 1)], {"axis": (1,)})],
+    "SqueezeDims": lambda: [([number(3, 1, 2, 1)], {"axis": (1, 3)})],
     "Select": lambda: [([number(3, 4)], {"axis": 1, "index": 2})],
     "Slice": lambda: [([number(5, 4)], {"key": (slice(1, 5, 2), None, 2)})],
     "Embed": lambda: [([number(2)], {"shape": (5, 4), "key": (slice(1, 5, 2), 2)})],

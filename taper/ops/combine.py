@@ -11,6 +11,7 @@ from taper.dispatch import apply, as_array, assign
 from taper.errors import DtypeError, GradError
 from taper.op import METHODS, Elementwise, op, public
 from taper.ops.arguments import (
+    invalid_combination,
     is_complex,
     narrowed,
     refuse,
@@ -102,6 +103,13 @@ def hypot(input: Tensor, other: Tensor) -> Tensor:
 @public(method=True, inplace=True, out=True)
 def copysign(input: Tensor, other: Any) -> Tensor:
     """The size of `input` with the sign of `other`. Dtype: integers become the default float."""
+    if not isinstance(input, Tensor):
+        raise invalid_combination(
+            "copysign",
+            input,
+            other,
+            expected="(Tensor input, Tensor other), (Tensor input, Number other)",
+        )
     refuse_common("c", "copysign_cpu", input, other)
     return apply(Copysign, input, other)
 

@@ -303,11 +303,10 @@ def copy_(input: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     return assign(input, src, "copy_")
 
 
-@op
-class Fill(Opaque):
+class _Filling(Opaque):
     """The value in the shape of input."""
 
-    node_name = "FillBackward0"
+    name = "fill"
     saves = ("input.shape",)
 
     def forward(self, m: Any, input: Any, value: Any) -> Any:
@@ -317,6 +316,34 @@ class Fill(Opaque):
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, value: Any, *, needs: Any) -> Any:
         return m.zeros(input, grad.dtype), m.sum(grad) if needs[1] else None
+
+
+@op
+class Fill(_Filling):
+    """A number in the shape of input."""
+
+    node_name = "FillBackward0"
+
+
+@op
+class FillNumber(_Filling):
+    """A number written over input."""
+
+    node_name = "FillBackward2"
+
+
+@op
+class FillTensor(_Filling):
+    """A 0-d tensor written over input."""
+
+    node_name = "FillBackward3"
+
+
+@op
+class FillZero(_Filling):
+    """Zero written over input."""
+
+    node_name = "ZeroBackward0"
 
 
 @public()
@@ -339,11 +366,14 @@ def _filling(input: Tensor, value: Any) -> Tensor:
 
 def fill_(input: Tensor, value: Any) -> Tensor:
     """Sets every element to `value`, a number or a 0-d tensor."""
+    return _filled(input, value, FillTensor if isinstance(value, Tensor) else FillNumber)
+
+
+def _filled(input: Tensor, value: Any, kind: Any) -> Tensor:
     source = _filling(input, value)
     if mode.grad and (input.requires_grad or source.requires_grad):
         since = next_number()
-        source = apply(Fill, input, source)
-        return assign(input, source, "fill_", since)
+        return assign(input, apply(kind, input, source), "fill_", since)
     return assign(input, source, "fill_")
 
 
@@ -352,7 +382,7 @@ METHODS["fill_"] = fill_
 
 def _zero_(self: Tensor) -> Tensor:
     """Sets every element to zero."""
-    return fill_(self, 0)
+    return _filled(self, 0, FillZero)
 
 
 METHODS["zero_"] = _zero_
@@ -361,7 +391,7 @@ METHODS["zero_"] = _zero_
 @public()
 def zero_(input: Tensor) -> Tensor:
     """Sets every element to zero."""
-    return fill_(input, 0)
+    return _filled(input, 0, FillZero)
 
 
 @public(name="fill_")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from taper.autograd.grad_mode import mode
-from taper.dispatch import apply, assign, check_writable, store, touch
+from taper.dispatch import apply, assign, check_overlap, check_writable, store, touch
 from taper.dtypes import cpp_name
 from taper.errors import DimError, ShapeError
 from taper.op import Opaque, op, public
@@ -353,6 +353,8 @@ def setitem(self: Tensor, key: Any, value: Any) -> None:
     if not taped:
         check_writable(self, "copy_", False)
         place = self._array[(*basic, ...)]
+        if value._storage is not None and value._storage is self._storage:
+            check_overlap("copy_", wrap(place), (value,))
         store(place, _fit(value._array, place.shape))
         touch(self)
         return

@@ -128,11 +128,10 @@ class Unsqueeze(View):
         return m.reshape(grad, input)
 
 
-@op
-class Squeeze(View):
+class _Squeezing(View):
     """Without the given dimensions, all of size 1."""
 
-    node_name = "SqueezeBackward0"
+    name = "squeeze"
     saves = ("input.shape",)
 
     def forward(self, m: Any, input: Any, *, axis: tuple[int, ...]) -> Any:
@@ -140,6 +139,27 @@ class Squeeze(View):
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, axis: tuple[int, ...]) -> Any:
         return m.reshape(grad, input)
+
+
+@op
+class Squeeze(_Squeezing):
+    """Without the dimensions of size 1."""
+
+    node_name = "SqueezeBackward0"
+
+
+@op
+class SqueezeDim(_Squeezing):
+    """Without one dimension, if it is of size 1."""
+
+    node_name = "SqueezeBackward1"
+
+
+@op
+class SqueezeDims(_Squeezing):
+    """Without those of some dimensions that are of size 1."""
+
+    node_name = "SqueezeBackward2"
 
 
 @op
@@ -580,7 +600,8 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     """A view without the dimensions of size 1 (or without `dim` if its size is 1)."""
     shape = input._array.shape
     dims = canonical_dims(dim, len(shape), empty_is_all=False)
-    return apply(Squeeze, input, axis=tuple(d for d in dims if shape[d] == 1))
+    kind = Squeeze if dim is None else SqueezeDim if isinstance(dim, int) else SqueezeDims
+    return apply(kind, input, axis=tuple(d for d in dims if shape[d] == 1))
 
 
 @public(method=True)

@@ -26,5 +26,8 @@ SAMPLES = {
         ([number(3, 4)], {"to": dtypes.complex128, "source": dtypes.float64}),
     ],
     "Fill": lambda: [([number(3, 4), number(seed=1)], {})],
+    "FillNumber": lambda: [([number(3, 4), number(seed=1)], {})],
+    "FillTensor": lambda: [([number(3, 4), number(seed=1)], {})],
+    "FillZero": lambda: [([number(3, 4), number(seed=1)], {})],
     "Frexp": lambda: [([number(3, 4)], {})],
 }
