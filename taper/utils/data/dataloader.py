@@ -29,6 +29,14 @@ _FIXED = frozenset(
 )
 
 
+def __getattr__(name: str) -> Any:
+    if name == "_MultiProcessingDataLoaderIter":  # processes are loaded when they are needed
+        from taper.utils.data.workers import _MultiProcessingDataLoaderIter
+
+        return _MultiProcessingDataLoaderIter
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 class _DatasetKind:
     """How samples are had: by index, or one after the other."""
 
@@ -66,7 +74,8 @@ class DataLoader(Generic[_Sample_co]):
     pin_memory_device: str
     prefetch_factor: int | None
     _iterator: Any
-    _initialized = False
+    # Two underscores, as in PyTorch: libraries on top of it know the mangled names.
+    __initialized = False
 
     def __init__(
         self,
@@ -137,14 +146,14 @@ class DataLoader(Generic[_Sample_co]):
             collate_fn = default_collate if self._auto_collation else default_convert
         self.collate_fn = collate_fn
         self.persistent_workers = persistent_workers
-        self._initialized = True
+        self.__initialized = True
         # What len() last said about an IterableDataset, to be compared with what comes.
         self._IterableDataset_len_called: int | None = None
         self._iterator = None
         self.check_worker_number_rationality()
 
     def __setattr__(self, attr: str, val: Any) -> None:
-        if self._initialized and attr in _FIXED:
+        if self.__initialized and attr in _FIXED:
             raise ValueError(
                 f"{attr} attribute should not be set after {type(self).__name__} is initialized"
             )
@@ -153,7 +162,7 @@ class DataLoader(Generic[_Sample_co]):
     @property
     def multiprocessing_context(self) -> Any:
         """How worker processes are started; None for the system's way."""
-        return self._multiprocessing_context
+        return self.__multiprocessing_context
 
     @multiprocessing_context.setter
     def multiprocessing_context(self, context: Any) -> None:
@@ -161,7 +170,7 @@ class DataLoader(Generic[_Sample_co]):
             from taper.utils.data.workers import checked_context
 
             context = checked_context(context, self.num_workers)
-        self._multiprocessing_context = context
+        self.__multiprocessing_context = context
 
     @property
     def _auto_collation(self) -> bool:
