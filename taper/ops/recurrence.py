@@ -24,14 +24,17 @@ import numpy as np
 Array = np.ndarray
 
 
-def project(x: Array, weight: Array, bias: Array | None) -> Array:
-    """weight @ x[t] + bias for every step: (steps, features, batch) from (steps, batch, size)."""
+def project(x: Array, weight: Array, out: Any = None) -> Array:
+    """weight @ x[t] for every step: (steps, features, batch) from (steps, batch, size)."""
     if x.strides[2] != x.itemsize or x.strides[1] < x.shape[2] * x.itemsize:
         x = np.ascontiguousarray(x)  # BLAS takes nothing else
-    made = np.matmul(weight, x.transpose(0, 2, 1))
-    if bias is not None:
-        np.add(made, bias[:, None], made)
-    return made
+    return np.matmul(weight, x.transpose(0, 2, 1), out=out)
+
+
+def _with_bias(weight: Array, bias: Array | None) -> Array:
+    """The weight with the bias as one more column, for a state with a row of ones behind it."""
+    column = np.zeros((len(weight), 1), weight.dtype) if bias is None else bias[:, None]
+    return np.concatenate([weight, column], 1)
 
 
 def columns(x: Array) -> Array:
@@ -60,26 +63,26 @@ def rnn(
     relu: bool,
     sizes: Any,
 ) -> Array:
-    """h' = tanh or relu of w_ih x + w_hh h + bias. reserve: h."""
+    """h' = tanh or relu of w_ih x + w_hh h + bias. reserve: h, a row of ones."""
     steps, batch, _ = x.shape
-    hidden = w_hh.shape[1]
-    inputs = project(x, w_ih, bias)
-    reserve = np.empty((steps + 1, hidden, batch), inputs.dtype)
-    reserve[0] = _feature_rows(h, (hidden, batch), inputs)
-    state, *later = reserve
-    product = np.empty((hidden, batch), inputs.dtype)
-    multiply = np.ascontiguousarray(w_hh).dot
-    zero = np.zeros((), inputs.dtype)
-    for t, (arrived, following) in enumerate(zip(inputs, later, strict=True)):
-        multiply(state, product)
-        np.add(arrived, product, following)
+    size = w_hh.shape[1]
+    reserve = np.empty((steps + 1, size + 1, batch), w_hh.dtype)
+    reserve[0, :size] = _feature_rows(h, (size, batch), reserve)
+    reserve[:, size] = 1
+    states = reserve[:, :size]
+    project(x, w_ih, states[1:])
+    product = np.empty((size, batch), reserve.dtype)
+    multiply = _with_bias(w_hh, bias).dot
+    zero = np.zeros((), reserve.dtype)
+    for t, (seen, state, following) in enumerate(zip(reserve, states, states[1:], strict=False)):
+        multiply(seen, product)
+        np.add(following, product, following)
         if relu:
             np.maximum(following, zero, out=following)
         else:
             np.tanh(following, following)
         if sizes is not None and sizes[t] < batch:
             _carry(state, following, sizes[t])
-        state = following
     return reserve
 
 
@@ -90,7 +93,7 @@ def rnn_backward(
 
     `grads` (overwritten) holds those of the states after each step, `last` adds to the last one.
     """
-    after = reserve[1:]
+    after = reserve[1:, : grads.shape[1]]
     slopes = (after > 0).astype(after.dtype) if relu else 1 - after * after
     silence_dead(slopes, sizes)
     multiply = np.ascontiguousarray(w_hh.T).dot
@@ -134,18 +137,14 @@ def gru(
     steps, batch, _ = x.shape
     size = w_hh.shape[1]
     both = 2 * size
-    w_ih, w_hh = (
-        w_ih.copy(),
-        np.concatenate(
-            [w_hh, np.zeros((3 * size, 1), w_hh.dtype) if b_hh is None else b_hh[:, None]], 1
-        ),
-    )
+    w_ih, w_hh = w_ih.copy(), _with_bias(w_hh, b_hh)
     np.negative(w_ih[:both], w_ih[:both])
     np.negative(w_hh[:both], w_hh[:both])
+    inputs = project(x, w_ih)
     if b_ih is not None:
         b_ih = b_ih.copy()
         np.negative(b_ih[:both], b_ih[:both])
-    inputs = project(x, w_ih, b_ih)
+        np.add(inputs, b_ih[:, None], inputs)
     reserve = np.empty((steps + 1, 5 * size + 1, batch), inputs.dtype)
     reserve[0, :size] = _feature_rows(h, (size, batch), inputs)
     reserve[:, size] = 1
@@ -174,7 +173,7 @@ def gru(
         np.add(gates, in_gates, gates)
         np.exp(gates, gates)
         np.add(gates, one, gates)
-        np.reciprocal(gates, gates)
+        np.divide(one, gates, gates)
         np.multiply(r, hidden, n)
         np.add(n, in_n, n)
         np.tanh(n, n)
@@ -251,45 +250,48 @@ def lstm(
     w_hr: Array | None,
     sizes: Any,
 ) -> Array:
-    """c' = f c + i g, h' = o tanh(c'), projected by w_hr. reserve: h, i, f, o, g, c, tanh(c')."""
+    """c' = f c + i g, h' = o tanh(c'), projected by w_hr. reserve: h, ones, i, f, o, g, c,
+    tanh(c')."""
     steps, batch, _ = x.shape
     size, out = w_hh.shape[0] // 4, w_hh.shape[1]
-    three = 3 * size
-    inputs = project(x, _ifog(w_ih, size), None if bias is None else _ifog(bias, size))
-    reserve = np.empty((steps + 1, out + 6 * size, batch), inputs.dtype)
-    reserve[0, :out] = _feature_rows(h, (out, batch), inputs)
-    cells = reserve[:, out + 4 * size : out + 5 * size]
-    cells[0] = _feature_rows(c, (size, batch), inputs)
-    reserve[steps, out : out + 4 * size] = 0
-    reserve[steps, out + 5 * size :] = 0
+    low = out + 1
+    top = low + 4 * size
+    reserve = np.empty((steps + 1, low + 6 * size, batch), w_hh.dtype)
+    reserve[0, :out] = _feature_rows(h, (out, batch), reserve)
+    reserve[:, out] = 1
+    cells = reserve[:, top : top + size]
+    cells[0] = _feature_rows(c, (size, batch), reserve)
+    reserve[steps, low:top] = 0
+    reserve[steps, top + size :] = 0
     running = reserve[:steps]
-    multiply = _ifog(w_hh, size).dot
+    # What comes from the input is where the gates will be.
+    project(x, _ifog(w_ih, size), running[:, low:top])
+    multiply = _ifog(_with_bias(w_hh, bias), size).dot
     narrow = None if w_hr is None else np.ascontiguousarray(w_hr).dot
-    one = np.ones((), inputs.dtype)
-    product = np.empty((4 * size, batch), inputs.dtype)
-    terms = np.empty((2 * size, batch), inputs.dtype)
+    one = np.ones((), reserve.dtype)
+    product = np.empty((4 * size, batch), reserve.dtype)
+    terms = np.empty((2 * size, batch), reserve.dtype)
     kept, added = terms[size:], terms[:size]
-    wide = np.empty((size, batch), inputs.dtype)
+    wide = np.empty((size, batch), reserve.dtype)
     t = 0
-    for arrived, state, gates, sigmoids, i_f, o, g, g_c, bent, following, cell in zip(
-        inputs,
-        running[:, :out],
-        running[:, out : out + 4 * size],
-        running[:, out : out + three],
-        running[:, out : out + 2 * size],
-        running[:, out + 2 * size : out + three],
-        running[:, out + three : out + 4 * size],
-        running[:, out + three : out + 5 * size],
-        running[:, out + 5 * size :],
+    for seen, gates, sigmoids, i_f, o, g, g_c, bent, following, cell in zip(
+        running[:, :low],
+        running[:, low:top],
+        running[:, low : top - size],
+        running[:, low : low + 2 * size],
+        running[:, low + 2 * size : top - size],
+        running[:, top - size : top],
+        running[:, top - size : top + size],
+        running[:, top + size :],
         reserve[1:, :out],
         cells[1:],
         strict=True,
     ):
-        multiply(state, product)
-        np.add(arrived, product, gates)
+        multiply(seen, product)
+        np.add(gates, product, gates)
         np.exp(sigmoids, sigmoids)
         np.add(sigmoids, one, sigmoids)
-        np.reciprocal(sigmoids, sigmoids)
+        np.divide(one, sigmoids, sigmoids)
         np.tanh(g, g)
         np.multiply(i_f, g_c, terms)
         np.add(kept, added, cell)
@@ -301,7 +303,7 @@ def lstm(
             narrow(wide, following)
         if sizes is not None:
             if sizes[t] < batch:
-                _carry(state, following, sizes[t])
+                _carry(seen[:out], following, sizes[t])
                 _carry(g_c[size:], cell, sizes[t])
             t += 1
     return reserve
@@ -312,6 +314,11 @@ def _ifog(weight: Array, size: int) -> Array:
     made = np.concatenate([weight[: 2 * size], weight[3 * size :], weight[2 * size : 3 * size]])
     np.negative(made[: 3 * size], made[: 3 * size])
     return made
+
+
+def lstm_rows(reserve: Array, size: int, out: int) -> list[Array]:
+    """i, f, o, g, c and tanh(c') of every step."""
+    return [reserve[:, out + 1 + k * size : out + 1 + (k + 1) * size] for k in range(6)]
 
 
 def lstm_backward(
@@ -330,7 +337,7 @@ def lstm_backward(
     steps, out, batch = grads.shape
     size = w_hh.shape[0] // 4
     running = reserve[:steps]
-    i, f, o, g, c, bent = (running[:, out + k * size : out + (k + 1) * size] for k in range(6))
+    i, f, o, g, c, bent = lstm_rows(running, size, out)
     factors = np.empty((steps, 6, size, batch), reserve.dtype)
     kept, of_i, of_f, of_g, of_o, of_c = (factors[:, k] for k in range(6))
     one = np.ones((), reserve.dtype)

@@ -253,14 +253,16 @@ class Rnn(_Layer):
         )
         flat = recurrence.columns(moved)
         dtype = input.dtype
-        to_bias = flat.sum(1).astype(dtype, copy=False) if needs[4] or needs[5] else None
+        to_w_hh, to_bias = None, None
+        if any(needs[3:6]):
+            to_w_hh, to_bias = _state_weight_grads(flat, reserve[:-1], dtype)
         return (
             self.to_input(flat, w_ih, input, geometry) if needs[0] else None,
             _state_grad(first, hidden) if needs[1] else None,
             _input_weight_grad(flat, input, geometry) if needs[2] else None,
-            _weight_grad(flat, reserve[:-1, :size], dtype) if needs[3] else None,
+            to_w_hh if needs[3] else None,
             to_bias if needs[4] else None,
-            None if not needs[5] else to_bias if not needs[4] else to_bias.copy(),  # type: ignore[union-attr]
+            to_bias.copy() if needs[5] else None,  # type: ignore[union-attr]
         )
 
 
@@ -294,6 +296,14 @@ def _state_grad(first: np.ndarray, given: np.ndarray) -> np.ndarray:
 def _weight_grad(flat: np.ndarray, source: np.ndarray, dtype: Any) -> np.ndarray:
     """Sum over steps and batch of gradient times source, (steps, features, batch)."""
     return np.matmul(flat, recurrence.columns(source).T).astype(dtype, copy=False)
+
+
+def _state_weight_grads(
+    flat: np.ndarray, states: np.ndarray, dtype: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gradients of the hidden weight and bias, from states with the row of ones behind them."""
+    both = _weight_grad(flat, states, dtype)
+    return np.ascontiguousarray(both[:, :-1]), both[:, -1].copy()
 
 
 def _input_weight_grad(flat: np.ndarray, input: np.ndarray, geometry: Any) -> np.ndarray:
@@ -366,10 +376,9 @@ class Gru(_Layer):
         projected = flat[size:]
         to_w_hh = to_b_hh = None
         if needs[3] or needs[5]:
-            # The row of ones behind the state makes the last column the bias's gradient.
-            both = _weight_grad(flat[: 3 * size], reserve[:-1, : size + 1], dtype)
-            both = np.concatenate([both[size:], both[:size]])
-            to_w_hh, to_b_hh = np.ascontiguousarray(both[:, :-1]), both[:, -1].copy()
+            # Rows n, r, z of the hidden part, in the order r, z, n.
+            made = _state_weight_grads(flat[: 3 * size], reserve[:-1, : size + 1], dtype)
+            to_w_hh, to_b_hh = (np.concatenate([g[size:], g[:size]]) for g in made)
         return (
             self.to_input(projected, w_ih, input, geometry) if needs[0] else None,
             _state_grad(first, hidden) if needs[1] else None,
@@ -419,7 +428,7 @@ class Lstm(_Layer):
             _alive(reverse, sizes),
         )
         size, out = w_hh.shape[0] // 4, w_hh.shape[1]
-        cells = (out + 4 * size, out + 5 * size)
+        cells = (out + 1 + 4 * size, out + 1 + 5 * size)
         return *_results(input, reserve, (0, out), cells, batch_first, reverse, sizes), reserve
 
     def widths(self, weights: Any) -> list[int]:
@@ -457,19 +466,21 @@ class Lstm(_Layer):
             grads, last, last_cell, reserve, widened(w_hh), narrow, sizes
         )
         flat = recurrence.columns(moved)
-        to_bias = flat.sum(1).astype(dtype, copy=False) if needs[5] or needs[6] else None
+        to_w_hh, to_bias = None, None
+        if any(needs[4:7]):
+            to_w_hh, to_bias = _state_weight_grads(flat, reserve[:-1, : out + 1], dtype)
         to_w_hr = None
         if needs[7]:
             recurrence.silence_dead(grads, sizes)
-            o, bent = (reserve[:-1, out + k * size : out + (k + 1) * size] for k in (2, 5))
+            _, _, o, _, _, bent = recurrence.lstm_rows(reserve[:-1], size, out)
             to_w_hr = _weight_grad(recurrence.columns(grads), o * bent, dtype)
         return (
             self.to_input(flat, w_ih, input, geometry) if needs[0] else None,
             _state_grad(first, hidden) if needs[1] else None,
             _state_grad(first_cell, cell) if needs[2] else None,
             _input_weight_grad(flat, input, geometry) if needs[3] else None,
-            _weight_grad(flat, reserve[:-1, :out], dtype) if needs[4] else None,
+            to_w_hh if needs[4] else None,
             to_bias if needs[5] else None,
-            None if not needs[6] else to_bias if not needs[5] else to_bias.copy(),  # type: ignore[union-attr]
+            to_bias.copy() if needs[6] else None,  # type: ignore[union-attr]
             to_w_hr,
         )
