@@ -16,7 +16,7 @@ from taper.dispatch import apply
 from taper.errors import ShapeError
 from taper.op import Elementwise, op, public
 from taper.ops.activation import overwrite
-from taper.ops.arguments import narrowed, refuse, widened
+from taper.ops.arguments import either, narrowed, refuse, widened
 from taper.ops.arithmetic import conj_of
 from taper.shapes import canonical_dim
 from taper.tensor import Tensor
@@ -54,10 +54,14 @@ class _Exponential(_Curve):
 
     def formula(self, m: Any, input: Any, *, alpha: float, scale: float, rate: float) -> Any:
         x = widened(input)
+        # Of the two parts one is 0 at every element; choosing would cost more than adding.
         below = m.expm1(m.minimum(x, 0) * rate) * (alpha * scale)
-        return narrowed(m.where(x > 0, x * scale, below), input)
+        return narrowed(m.maximum(0, x) * scale + below, input)
 
     def slope(self, m: Any, x: Any, *, alpha: float, scale: float, rate: float) -> Any:
+        if m.on_arrays:
+            below = m.exp(m.minimum(x, 0) * rate) * (alpha * scale * rate)
+            return either(x <= 0, np.asarray(below), np.full_like(x, scale))
         below = m.exp(m.where(x <= 0, x, 0) * rate) * (alpha * scale * rate)
         return m.where(x <= 0, below, scale)
 
