@@ -101,9 +101,13 @@ SAMPLES: dict[str, Callable[[], list[Sample]]] = {
     "SqueezeDims": lambda: [([number(3, 1, 2, 1)], {"axis": (1, 3)})],
     "Select": lambda: [([number(3, 4)], {"axis": 1, "index": 2})],
     "Slice": lambda: [([number(5, 4)], {"key": (slice(1, 5, 2), None, 2)})],
+    "SliceSelect": lambda: [([number(5, 4)], {"key": (slice(1, 3), 2)})],
+    "SliceUnsqueeze": lambda: [([number(5, 4)], {"key": (2, None)})],
+    "SliceAlias": lambda: [([number(5, 4)], {"key": (slice(None),)})],
     "Embed": lambda: [([number(2)], {"shape": (5, 4), "key": (slice(1, 5, 2), 2)})],
     "Unbind": lambda: [([number(3, 2)], {"axis": 0})],
-    "SplitSizes": lambda: [([number(5, 2)], {"sizes": (2, 3), "axis": 0})],
+    "SplitSizes": lambda: [([number(5, 2)], {"sizes": (3, 2), "axis": 0})],
+    "SplitWithSizes": lambda: [([number(5, 2)], {"sizes": (2, 3), "axis": 0})],
     "Diagonal": lambda: [([number(3, 4)], {"offset": 1, "axis1": 0, "axis2": 1})],
     "EmbedDiagonal": lambda: [
         ([number(3)], {"shape": (3, 4), "offset": 1, "axis1": 0, "axis2": 1})

@@ -36,10 +36,10 @@ class Add(Elementwise):
         return grad, grad
 
 
-@op
-class Sub(Elementwise):
+class _Subtraction(Elementwise):
     """input - other."""
 
+    name = "sub"
     ufunc = "subtract"
 
     def formula(self, m: Any, input: Any, other: Any) -> Any:
@@ -47,6 +47,20 @@ class Sub(Elementwise):
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, other: Any, *, needs: Any) -> Any:
         return grad, -grad if needs[1] else None
+
+
+@op
+class Sub(_Subtraction):
+    """input - other."""
+
+    node_name = "SubBackward0"
+
+
+@op
+class Rsub(_Subtraction):
+    """input - other, called by `other`."""
+
+    node_name = "RsubBackward1"
 
 
 @op
@@ -98,12 +112,10 @@ class Neg(Elementwise):
         return -grad
 
 
-@op
-class Pow(Elementwise):
+class _Power(Elementwise):
     """input ** other."""
 
     name = "pow"
-    node_name = "PowBackward1"
     saves = ("input", "other", "out")
 
     def formula(self, m: Any, input: Any, other: Any) -> Any:
@@ -125,6 +137,20 @@ class Pow(Elementwise):
             slope = m.where(flat, 0, out * m.log(m.where(flat, 1, input)))
             to_other = grad * conj_of(m, slope)
         return to_input, to_other
+
+
+@op
+class Pow(_Power):
+    """input ** other."""
+
+    node_name = "PowBackward1"
+
+
+@op
+class PowOfNumber(_Power):
+    """A number to the power of a tensor."""
+
+    node_name = "PowBackward2"
 
 
 @op
@@ -225,7 +251,7 @@ def rsub(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
     if not isinstance(input, Tensor):
         raise invalid_combination("rsub", input, other, expected=_TENSOR_AND_ANY)
     _check_bool_arithmetic(input, other, "sub")
-    return apply(Sub, other, _scaled(input, alpha, other))
+    return apply(Rsub, other, _scaled(input, alpha, other))
 
 
 @public(method=True, inplace=True, out=True, aliases=("multiply",))
@@ -396,7 +422,7 @@ def pow(input: Any, exponent: Any) -> Tensor:
     if isinstance(exponent, Tensor):
         if _is_bool(input, exponent):
             raise UnsupportedDtype("\"pow\" not implemented for 'Bool'")
-        return apply(Pow, input, exponent)
+        return apply(Pow if isinstance(input, Tensor) else PowOfNumber, input, exponent)
     if not isinstance(input, Tensor):
         raise invalid_combination(
             "pow",
@@ -486,6 +512,15 @@ def _changing(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     return method
 
 
+def _minus(number: Any, tensor: Tensor) -> Tensor:
+    return rsub(tensor, number)
+
+
+def _quotient(number: Any, tensor: Tensor) -> Tensor:
+    # Rounded twice, as PyTorch's is.
+    return mul(tensor.reciprocal(), number)
+
+
 def _pow_operator(self: Tensor, other: Any) -> Any:
     return pow(self, _number(other)) if isinstance(other, _OPERANDS) else NotImplemented
 
@@ -493,7 +528,7 @@ def _pow_operator(self: Tensor, other: Any) -> Any:
 def _rpow(self: Tensor, other: Any) -> Any:
     if not isinstance(other, _OPERANDS):
         return NotImplemented
-    return apply(Pow, _number(other), self)
+    return pow(_number(other), self)
 
 
 def _pos(self: Tensor) -> Tensor:
@@ -511,9 +546,9 @@ def bind_operators() -> None:
         "mul": _fast(Mul),
         "rmul": _fast(Mul, swapped=True),
         "sub": _operator(sub),
-        "rsub": _operator(sub, swapped=True),
+        "rsub": _operator(_minus, swapped=True),
         "truediv": _fast(Div),
-        "rtruediv": _operator(div, swapped=True),
+        "rtruediv": _operator(_quotient, swapped=True),
         "floordiv": _operator(floor_divide),
         "rfloordiv": _operator(floor_divide, swapped=True),
         "mod": _operator(remainder),

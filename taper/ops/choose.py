@@ -91,12 +91,10 @@ def _where_method(self: Tensor, condition: Tensor, other: Any) -> Tensor:
 METHODS["where"] = _where_method
 
 
-@op
-class Clamp(Elementwise):
+class _Clamping(Elementwise):
     """input within the numbers low and high; None leaves a side open."""
 
     name = "clamp"
-    node_name = "ClampBackward1"
     saves = ("input",)
 
     def formula(self, m: Any, input: Any, *, low: Any, high: Any) -> Any:
@@ -114,6 +112,27 @@ class Clamp(Elementwise):
         else:
             inside = m.logical_and(m.greater_equal(input, low), m.less_equal(input, high))
         return m.where(inside, grad, 0)
+
+
+@op
+class Clamp(_Clamping):
+    """input within the numbers low and high; None leaves a side open."""
+
+    node_name = "ClampBackward1"
+
+
+@op
+class ClampMinNumber(_Clamping):
+    """The larger of input and the number low."""
+
+    node_name = "ClampMinBackward0"
+
+
+@op
+class ClampMaxNumber(_Clamping):
+    """The smaller of input and the number high."""
+
+    node_name = "ClampMaxBackward0"
 
 
 @op
@@ -223,7 +242,7 @@ def clamp_min(input: Tensor, min: Any) -> Tensor:
     _refuse_complex(input)
     if isinstance(min, Tensor):
         return apply(ClampMin, input, min)
-    return apply(Clamp, _wide_enough(input, min), low=min, high=None)
+    return apply(ClampMinNumber, _wide_enough(input, min), low=min, high=None)
 
 
 @public(method=True, inplace=True, out=True)
@@ -232,7 +251,7 @@ def clamp_max(input: Tensor, max: Any) -> Tensor:
     _refuse_complex(input)
     if isinstance(max, Tensor):
         return apply(ClampMax, input, max)
-    return apply(Clamp, _wide_enough(input, max), low=None, high=max)
+    return apply(ClampMaxNumber, _wide_enough(input, max), low=None, high=max)
 
 
 @op

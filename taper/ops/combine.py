@@ -84,6 +84,8 @@ class Nextafter(Elementwise):
 class Heaviside(Elementwise):
     """0 below zero, 1 above, values at zero."""
 
+    node_name = "NotImplemented"
+
     def formula(self, m: Any, input: Any, values: Any) -> Any:
         # nan is not above zero and gives 0, as in PyTorch.
         return m.where(m.equal(input, 0), values, m.astype(m.greater(input, 0), input.dtype))

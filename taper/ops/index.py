@@ -17,7 +17,7 @@ from taper.dtypes import cpp_name
 from taper.errors import DimError, ShapeError
 from taper.op import Opaque, op, public
 from taper.ops.arguments import require_tensor
-from taper.ops.view import Select, Slice
+from taper.ops.view import Select, Slice, slicing
 from taper.tensor import Tensor, wrap
 
 
@@ -301,7 +301,8 @@ def getitem(self: Tensor, key: Any) -> Tensor:
         return apply(Select, self, axis=0, index=key % extent)
     basic, indices, spec = parse(shape, key)
     if not indices:
-        return apply(Slice, self, key=basic)
+        kind = Slice if type(key) is slice else slicing(basic)
+        return apply(kind, self, key=basic)
     _check_bounds(self, basic, indices, spec)
     return apply(Index, _basic(self, basic), *indices, spec=_trim(spec))
 

@@ -176,11 +176,10 @@ class Select(View):
         return m.call(Embed, grad, shape=input, key=(slice(None),) * axis + (index,))
 
 
-@op
-class Slice(View):
+class _Slicing(View):
     """Basic indexing with ints, slices and None."""
 
-    node_name = "SliceBackward0"
+    name = "slice"
     saves = ("input.shape",)
 
     def forward(self, m: Any, input: Any, *, key: tuple[Any, ...]) -> Any:
@@ -188,6 +187,45 @@ class Slice(View):
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, key: tuple[Any, ...]) -> Any:
         return m.call(Embed, grad, shape=input, key=key)
+
+
+@op
+class Slice(_Slicing):
+    """Basic indexing whose last step is a slice."""
+
+    node_name = "SliceBackward0"
+
+
+@op
+class SliceSelect(_Slicing):
+    """Basic indexing whose last step is an integer."""
+
+    node_name = "SelectBackward0"
+
+
+@op
+class SliceUnsqueeze(_Slicing):
+    """Basic indexing whose last step is None."""
+
+    node_name = "UnsqueezeBackward0"
+
+
+@op
+class SliceAlias(_Slicing):
+    """Basic indexing that selects everything."""
+
+    node_name = "AliasBackward0"
+
+
+def slicing(key: tuple[Any, ...]) -> Any:
+    """The op of a basic key, named as PyTorch names the last step that does something."""
+    for item in reversed(key):
+        if type(item) is slice:
+            if item.start is not None or item.stop is not None or item.step is not None:
+                return Slice
+        else:
+            return SliceUnsqueeze if item is None else SliceSelect
+    return SliceAlias
 
 
 @op
@@ -223,12 +261,10 @@ class Unbind(View):
         return m.stack(parts, axis)
 
 
-@op
-class SplitSizes(View):
+class _Splitting(View):
     """Consecutive pieces of one dimension."""
 
     name = "split"
-    node_name = "SplitBackward0"
     outputs = 0
     saves = ("input.shape",)
 
@@ -247,6 +283,20 @@ class SplitSizes(View):
             for g, n in zip(grad, sizes, strict=False)
         ]
         return m.concatenate(parts, axis)
+
+
+@op
+class SplitSizes(_Splitting):
+    """Pieces of one size."""
+
+    node_name = "SplitBackward0"
+
+
+@op
+class SplitWithSizes(_Splitting):
+    """Pieces of given sizes."""
+
+    node_name = "SplitWithSizesBackward0"
 
 
 def diagonal_of(array: np.ndarray, offset: int, axis1: int, axis2: int) -> np.ndarray:
@@ -882,6 +932,7 @@ def split(
                 f"(input tensor's size at dimension {axis}), but got "
                 f"split_sizes={list(sizes)}"
             )
+        return apply(SplitWithSizes, tensor, sizes=sizes, axis=axis)
     return _split(tensor, sizes, axis)
 
 
@@ -936,7 +987,7 @@ def tensor_split(
         if how <= 0:
             raise ShapeError(f"number of sections must be larger than 0, got {how}")
         small, extra = divmod(extent, how)
-        return _split(input, tuple(small + (i < extra) for i in range(how)), axis)
+        how = [i * small + min(i, extra) for i in range(1, how)]
     cuts = [0, *how, extent]
     pieces = []
     for begin, end in itertools.pairwise(cuts):
@@ -1171,7 +1222,7 @@ for _function, _names in (
 def _transposed(self: Tensor) -> Tensor:
     """All dimensions in reverse order."""
     n = self._array.ndim
-    return apply(T, self) if n == 2 else permute(self, *range(n)[::-1])
+    return permute(self, *range(n)[::-1])
 
 
 @public(method=True)

@@ -8,12 +8,14 @@ from taper import dtypes
 INTEGER = {"Gcd", "Lcm"}
 COMPLEX_RESULT = {"Polar"}
 NO_DERIVATIVE = {"Heaviside", "FloorDivide"}  # PyTorch has none either
-DOMAIN = {"Addcdiv": (0.5, 2), "DivFloor": (0.6, 0.9)}
+DOMAIN = {"Addcdiv": (0.5, 2), "DivFloor": (0.6, 0.9), "PowOfNumber": (0.5, 2)}
 ATTRS = {
     "Addcmul": {"value": 0.5},
     "Addcdiv": {"value": 0.5},
     "LerpScalar": {"weight": 0.3},
     "Clamp": {"low": -1.0, "high": 1.0},
+    "ClampMinNumber": {"low": -1.0, "high": None},
+    "ClampMaxNumber": {"low": None, "high": 1.0},
     "NanToNum": {"nan": 0.0, "high": 9.0, "low": -9.0},
     "RoundDecimals": {"decimals": 1},
 }
