@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -192,15 +193,26 @@ def normalize(tensor: Tensor, mean: Any, std: Any, inplace: bool = False) -> Ten
             "Expected tensor to be a tensor image of size (..., C, H, W). Got tensor.size() = "
             f"{tensor.size()}"
         )
-    means, stds = (taper.as_tensor(values, dtype=tensor.dtype) for values in (mean, std))
-    if (stds == 0).any():
-        raise ValueError(
-            f"std evaluated to zero after conversion to {tensor.dtype}, leading to division by zero."
-        )
-    means, stds = (t.view(-1, 1, 1) if t.ndim == 1 else t for t in (means, stds))
+    plain = all(isinstance(v, (list, tuple)) for v in (mean, std))
+    if plain:
+        means, stds = _statistics(tuple(mean), tuple(std), tensor.dtype)
+    else:
+        means, stds = _statistics.__wrapped__(mean, std, tensor.dtype)
     if inplace:
         return tensor.sub_(means).div_(stds)
     return (tensor - means) / stds
+
+
+@functools.lru_cache(64)
+def _statistics(mean: Any, std: Any, dtype: Any) -> tuple[Tensor, Tensor]:
+    """Means and deviations in the shape of a picture; kept, for they are the same each time."""
+    means, stds = (taper.as_tensor(values, dtype=dtype) for values in (mean, std))
+    if (stds == 0).any():
+        raise ValueError(
+            f"std evaluated to zero after conversion to {dtype}, leading to division by zero."
+        )
+    means, stds = (t.view(-1, 1, 1) if t.ndim == 1 else t for t in (means, stds))
+    return means, stds
 
 
 def rgb_to_grayscale(img: Any, num_output_channels: int = 1) -> Any:
