@@ -241,12 +241,15 @@ def scaled_dot_product_attention(
         learned = attn_mask is not None and attn_mask.requires_grad
         kind = Attention if query.dim() == 4 and not learned else AttentionComposite
         return apply(kind, query, key, value, attn_mask, scale=scale, causal=is_causal)[0]
+    dtype = query.dtype
+    if dtype.itemsize == 2:  # of several steps the last one rounds
+        query, key, value = query.float(), key.float(), value.float()
     weights = _weights(query, key, attn_mask, scale, is_causal)
     if dropout_p:
         from taper.ops.dropout import dropout
 
         weights = dropout(weights, dropout_p, True)
-    return weights.matmul(value)
+    return weights.matmul(value).to(dtype)
 
 
 # ---------------------------------------------------------------- masks and shapes of the layer
