@@ -16,7 +16,7 @@ import taper
 from taper.autograd.grad_mode import is_grad_enabled
 from taper.nn import functional as F
 from taper.nn.init import xavier_uniform_
-from taper.nn.modules.activation import MultiheadAttention
+from taper.nn.modules.activation import GELU, MultiheadAttention, ReLU
 from taper.nn.modules.container import ModuleList
 from taper.nn.modules.dropout import Dropout
 from taper.nn.modules.linear import Linear
@@ -144,8 +144,14 @@ class TransformerEncoderLayer(_Layer):
         self.dropout1 = Dropout(dropout)
         self.dropout2 = Dropout(dropout)
         self._choose_activation(activation)
-        names = {F.relu: 1, F.gelu: 2}
-        self.activation_relu_or_gelu = names.get(self.activation, 0)
+        chosen = self.activation
+        self.activation_relu_or_gelu = (
+            1
+            if chosen is F.relu or isinstance(chosen, ReLU)
+            else 2
+            if chosen is F.gelu or isinstance(chosen, GELU)
+            else 0
+        )
 
     def forward(
         self,
