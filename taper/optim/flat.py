@@ -25,9 +25,12 @@ from taper.optim.optimizer import Optimizer, number, scalar_dtype, scalar_state
 from taper.storage import storage_of
 from taper.tensor import Tensor, wrap
 
-# Elements that a rule works on at once. Parameter, gradient, two state arrays and a temporary of
-# this many float32 take 320 KB, which stays in the second-level cache.
-CHUNK = 16384
+# Parameters with up to so many elements in all are gathered and updated together.
+SMALL = 16384
+# Elements of a larger one that a rule works on at once. Parameter, gradient, two state arrays and a
+# temporary of this many float32 take 1.3 MB, about what a second-level cache holds. Adam on a
+# million elements: 3.0 ms with 8192 at a time, 2.2 ms with 16384, 1.85 ms with 65536.
+CHUNK = 65536
 
 _tensor_math = TensorMath()
 
@@ -267,11 +270,11 @@ class FlatOptimizer(Optimizer):
                     ),
                 )
             # A parameter listed twice is updated twice, so it cannot have mates.
-            if _real_size([p._array]) > CHUNK or times[p] > 1:
+            if _real_size([p._array]) > SMALL or times[p] > 1:
                 members.append(([p], fresh))
                 continue
             mates = open_buckets.get(key)
-            if mates is None or _real_size([q._array for q in (*mates, p)]) > CHUNK:
+            if mates is None or _real_size([q._array for q in (*mates, p)]) > SMALL:
                 mates = open_buckets[key] = []
                 members.append((mates, fresh))
             mates.append(p)
@@ -314,7 +317,7 @@ class FlatOptimizer(Optimizer):
             bucket.numbers[name] = flat
         for name in names:
             tensors = [entry[name] for entry in entries]
-            if bucket.size > CHUNK:
+            if bucket.size > SMALL:
                 (tensor,) = tensors
                 if not tensor._array.flags.c_contiguous:
                     _rehome(tensor, np.ascontiguousarray(tensor._array))
@@ -398,7 +401,7 @@ def _rehome(tensor: Tensor, array: np.ndarray) -> None:
 def _share_scratch(buckets: list[Bucket]) -> None:
     """Gives the gathering buckets of each dtype one pair of arrays to gather into."""
     largest: dict[np.dtype, int] = {}
-    gathering = [b for b in buckets if b.size <= CHUNK]
+    gathering = [b for b in buckets if b.size <= SMALL]
     for b in gathering:
         largest[b.math.dtype] = max(largest.get(b.math.dtype, 0), b.size)
     pairs = {dtype: (np.empty(n, dtype), np.empty(n, dtype)) for dtype, n in largest.items()}

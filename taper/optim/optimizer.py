@@ -10,7 +10,7 @@ import functools
 import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -18,7 +18,15 @@ from taper import dtypes
 from taper.autograd.hooks import RemovableHandle
 from taper.tensor import Tensor, wrap
 
-__all__ = ["Optimizer", "register_optimizer_step_post_hook", "register_optimizer_step_pre_hook"]
+# What an optimizer takes: tensors, (name, tensor) pairs or groups; a name that annotations use.
+ParamsT: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
+
+__all__ = [
+    "Optimizer",
+    "ParamsT",
+    "register_optimizer_step_post_hook",
+    "register_optimizer_step_pre_hook",
+]
 
 # Hooks that run around the step of every optimizer.
 _global_optimizer_pre_hooks: dict[int, Callable[..., Any]] = OrderedDict()

@@ -128,9 +128,9 @@ def test_a_replaced_state_is_used():
 
 
 def test_a_large_parameter_is_updated_like_small_ones():
-    large = torch.linspace(-1, 1, 50_000).requires_grad_()
+    large = torch.linspace(-1, 1, 150_000).requires_grad_()
     small = [piece.clone().detach().requires_grad_() for piece in large.detach().chunk(50)]
-    large.grad = torch.linspace(0, 2, 50_000)
+    large.grad = torch.linspace(0, 2, 150_000)
     for p, g in zip(small, large.grad.chunk(50), strict=True):
         p.grad = g.clone()
     one, many = optim.Adam([large], lr=0.1), optim.Adam(small, lr=0.1)
