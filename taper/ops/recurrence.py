@@ -37,9 +37,52 @@ def _with_bias(weight: Array, bias: Array | None) -> Array:
     return np.concatenate([weight, column], 1)
 
 
-def columns(x: Array) -> Array:
+def _columns(x: Array) -> Array:
     """(features, steps * batch) from (steps, features, batch)."""
     return x.transpose(1, 0, 2).reshape(x.shape[1], -1)
+
+
+# Elements of the gradients that are brought into columns at a time: one product for all steps is
+# fastest if what it reads is in the cache.
+_CHUNK = 262_144
+
+
+def sums(
+    moved: Array,
+    states: Array | None,
+    x: Array,
+    w_ih: Array | None,
+    of_state: slice,
+    of_input: slice,
+    wanted: tuple[bool, bool],
+) -> tuple[Any, Any, Any, Any]:
+    """What the gradients `moved`, (steps, rows, batch), are multiplied with, over all steps.
+
+    The rows `of_state` times the states (steps, features, batch); the rows `of_input` times the
+    input x and summed alone, where `wanted` says so; and the input's gradient, (steps, batch,
+    size). None for what is not asked for: states or w_ih are None, wanted is False.
+    """
+    steps, rows, batch = moved.shape
+    to_x = None if w_ih is None else np.empty(x.shape, moved.dtype)
+    by_state = by_input = alone = None
+    chunk = max(1, max(256, _CHUNK // rows) // max(1, batch))
+    for t in range(0, steps, chunk):
+        part = slice(t, t + chunk)
+        flat = _columns(moved[part])
+        projected = flat[of_input]
+        if states is not None:
+            by_state = _added(by_state, flat[of_state].dot(_columns(states[part]).T))
+        if wanted[0]:
+            by_input = _added(by_input, projected.dot(x[part].reshape(-1, x.shape[2])))
+        if wanted[1]:
+            alone = _added(alone, projected.sum(1))
+        if to_x is not None and w_ih is not None:
+            to_x[part] = projected.T.dot(w_ih).reshape(-1, batch, x.shape[2])
+    return by_state, by_input, alone, to_x
+
+
+def _added(total: Array | None, share: Array) -> Array:
+    return share if total is None else np.add(total, share, total)
 
 
 def _carry(state: Array, later: Array, alive: int) -> None:

@@ -101,16 +101,30 @@ class _Layer(Opaque):
         last = [None if g is None else widened(g.reshape(batch, -1)).T for g in grad[1:-1]]
         return grads, last
 
-    def to_input(
-        self, moved: np.ndarray, weight: np.ndarray, input: np.ndarray, geometry: dict[str, Any]
-    ) -> np.ndarray:
-        """The input's gradient from that of its projection, `moved` (features, steps * batch)."""
-        batch = geometry["sizes"][0] if geometry["sizes"] else -1
-        if batch < 0:
-            batch = input.shape[0 if input.ndim == 2 or geometry["batch_first"] else 1]
-        flat = np.matmul(moved.T, widened(weight))
-        made = flat.reshape(flat.shape[0] // max(batch, 1), batch, weight.shape[1])
-        return _given_back(made, input.ndim, **geometry).astype(input.dtype, copy=False)
+    def sums(
+        self,
+        moved: np.ndarray,
+        states: np.ndarray,
+        inputs: tuple[Any, Any],
+        needs: tuple[bool, bool, bool],
+        geometry: dict[str, Any],
+    ) -> tuple[Any, Any, Any]:
+        """Gradients of the input, of its weight, and of the hidden weight with its bias.
+
+        `moved` are those of the gates, `states` what they were computed from, with a row of ones.
+        """
+        input, w_ih = inputs
+        whole = slice(None)
+        by_state, by_input, _, to_x = recurrence.sums(
+            moved,
+            states if needs[2] else None,
+            _stepwise(widened(input), **geometry),
+            widened(w_ih) if needs[0] else None,
+            whole,
+            whole,
+            (needs[1], False),
+        )
+        return _back(to_x, input, geometry), by_input, by_state
 
     def derived(self, m: Any, grad: Any, inputs: Any, needs: Any, attrs: Any) -> Any:
         """The derivative by differentiating the recorded steps, on tensors."""
@@ -251,18 +265,18 @@ class Rnn(_Layer):
         moved, first = recurrence.rnn_backward(
             grads, last, reserve, widened(w_hh), relu, _alive(**geometry)
         )
-        flat = recurrence.columns(moved)
         dtype = input.dtype
-        to_w_hh, to_bias = None, None
-        if any(needs[3:6]):
-            to_w_hh, to_bias = _state_weight_grads(flat, reserve[:-1], dtype)
+        to_input, to_w_ih, both = self.sums(
+            moved, reserve[:-1], (input, w_ih), (needs[0], needs[2], any(needs[3:])), geometry
+        )
+        to_w_hh, to_bias = _parted(both, dtype)
         return (
-            self.to_input(flat, w_ih, input, geometry) if needs[0] else None,
+            to_input,
             _state_grad(first, hidden) if needs[1] else None,
-            _input_weight_grad(flat, input, geometry) if needs[2] else None,
+            _cast(to_w_ih, dtype),
             to_w_hh if needs[3] else None,
             to_bias if needs[4] else None,
-            to_bias.copy() if needs[5] else None,  # type: ignore[union-attr]
+            to_bias.copy() if needs[5] else None,
         )
 
 
@@ -293,22 +307,21 @@ def _state_grad(first: np.ndarray, given: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(first.T).reshape(given.shape).astype(given.dtype, copy=False)
 
 
-def _weight_grad(flat: np.ndarray, source: np.ndarray, dtype: Any) -> np.ndarray:
-    """Sum over steps and batch of gradient times source, (steps, features, batch)."""
-    return np.matmul(flat, recurrence.columns(source).T).astype(dtype, copy=False)
+def _cast(grad: np.ndarray | None, dtype: Any) -> Any:
+    return None if grad is None else grad.astype(dtype, copy=False)
 
 
-def _state_weight_grads(
-    flat: np.ndarray, states: np.ndarray, dtype: Any
-) -> tuple[np.ndarray, np.ndarray]:
-    """Gradients of the hidden weight and bias, from states with the row of ones behind them."""
-    both = _weight_grad(flat, states, dtype)
+def _parted(both: np.ndarray | None, dtype: Any) -> tuple[Any, Any]:
+    """The gradients of the hidden weight and of its bias, which is the last column."""
+    if both is None:
+        return None, None
+    both = both.astype(dtype, copy=False)
     return np.ascontiguousarray(both[:, :-1]), both[:, -1].copy()
 
 
-def _input_weight_grad(flat: np.ndarray, input: np.ndarray, geometry: Any) -> np.ndarray:
-    x = _stepwise(widened(input), **geometry)
-    return np.matmul(flat, x.reshape(-1, x.shape[2])).astype(input.dtype, copy=False)
+def _back(to_x: np.ndarray | None, input: np.ndarray, geometry: dict[str, Any]) -> Any:
+    """The input's gradient in the input's layout and dtype."""
+    return None if to_x is None else _cast(_given_back(to_x, input.ndim, **geometry), input.dtype)
 
 
 @op
@@ -372,19 +385,25 @@ class Gru(_Layer):
         moved, first = recurrence.gru_backward(
             grads, last, reserve, widened(w_hh), _alive(**geometry)
         )
-        flat = recurrence.columns(moved)  # rows: hidden part of n, r, z, n
-        projected = flat[size:]
-        to_w_hh = to_b_hh = None
-        if needs[3] or needs[5]:
-            # Rows n, r, z of the hidden part, in the order r, z, n.
-            made = _state_weight_grads(flat[: 3 * size], reserve[:-1, : size + 1], dtype)
-            to_w_hh, to_b_hh = (np.concatenate([g[size:], g[:size]]) for g in made)
+        # Rows of moved: hidden part of n, then r, z, and the input part of n.
+        both, to_w_ih, to_b_ih, to_x = recurrence.sums(
+            moved,
+            reserve[:-1, : size + 1] if needs[3] or needs[5] else None,
+            _stepwise(widened(input), **geometry),
+            widened(w_ih) if needs[0] else None,
+            slice(0, 3 * size),
+            slice(size, 4 * size),
+            (needs[2], needs[4]),
+        )
+        if both is not None:
+            both = np.concatenate([both[size:], both[:size]])
+        to_w_hh, to_b_hh = _parted(both, dtype)
         return (
-            self.to_input(projected, w_ih, input, geometry) if needs[0] else None,
+            _back(to_x, input, geometry),
             _state_grad(first, hidden) if needs[1] else None,
-            _input_weight_grad(projected, input, geometry) if needs[2] else None,
+            _cast(to_w_ih, dtype),
             to_w_hh if needs[3] else None,
-            projected.sum(1).astype(dtype, copy=False) if needs[4] else None,
+            _cast(to_b_ih, dtype),
             to_b_hh if needs[5] else None,
         )
 
@@ -465,22 +484,26 @@ class Lstm(_Layer):
         moved, first, first_cell = recurrence.lstm_backward(
             grads, last, last_cell, reserve, widened(w_hh), narrow, sizes
         )
-        flat = recurrence.columns(moved)
-        to_w_hh, to_bias = None, None
-        if any(needs[4:7]):
-            to_w_hh, to_bias = _state_weight_grads(flat, reserve[:-1, : out + 1], dtype)
+        to_input, to_w_ih, both = self.sums(
+            moved,
+            reserve[:-1, : out + 1],
+            (input, w_ih),
+            (needs[0], needs[3], any(needs[4:7])),
+            geometry,
+        )
+        to_w_hh, to_bias = _parted(both, dtype)
         to_w_hr = None
         if needs[7]:
             recurrence.silence_dead(grads, sizes)
             _, _, o, _, _, bent = recurrence.lstm_rows(reserve[:-1], size, out)
-            to_w_hr = _weight_grad(recurrence.columns(grads), o * bent, dtype)
+            to_w_hr = np.matmul(grads, (o * bent).transpose(0, 2, 1)).sum(0)
         return (
-            self.to_input(flat, w_ih, input, geometry) if needs[0] else None,
+            to_input,
             _state_grad(first, hidden) if needs[1] else None,
             _state_grad(first_cell, cell) if needs[2] else None,
-            _input_weight_grad(flat, input, geometry) if needs[3] else None,
+            _cast(to_w_ih, dtype),
             to_w_hh if needs[4] else None,
             to_bias if needs[5] else None,
-            to_bias.copy() if needs[6] else None,  # type: ignore[union-attr]
-            to_w_hr,
+            to_bias.copy() if needs[6] else None,
+            _cast(to_w_hr, dtype),
         )
