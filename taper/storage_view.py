@@ -1,18 +1,149 @@
-"""UntypedStorage and TypedStorage: PyTorch's objects for looking at a tensor's memory."""
+"""UntypedStorage and TypedStorage: PyTorch's objects for looking at a tensor's memory.
+
+Both are windows on the `Storage` that a tensor shares with its views. What is written through them
+shows in the tensors. The size of the memory is fixed, because tensors hold it directly.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from taper import dtypes
-from taper.devices import CPU, device
+from taper.devices import CPU, device, require_cpu
+from taper.errors import MissingFeature
 from taper.storage import Storage, address, memory_of
 
+_CASTS = {
+    "bfloat16": dtypes.bfloat16,
+    "bool": dtypes.bool_,
+    "byte": dtypes.uint8,
+    "char": dtypes.int8,
+    "complex_double": dtypes.complex128,
+    "complex_float": dtypes.complex64,
+    "double": dtypes.float64,
+    "float": dtypes.float32,
+    "half": dtypes.float16,
+    "int": dtypes.int32,
+    "long": dtypes.int64,
+    "short": dtypes.int16,
+}
 
-class UntypedStorage:
+
+class _Window:
+    """What the two kinds of storage have in common."""
+
+    _storage: Storage
+    is_cuda: ClassVar[bool] = False
+    is_hpu: ClassVar[bool] = False
+    is_sparse: ClassVar[bool] = False
+
+    @property
+    def _elements(self) -> np.ndarray:
+        raise NotImplementedError
+
+    @property
+    def device(self) -> device:
+        """Where the memory is: on the CPU."""
+        return CPU
+
+    def get_device(self) -> int:
+        """Index of the GPU; -1 on the CPU."""
+        return -1
+
+    def data_ptr(self) -> int:
+        """Address of the first byte."""
+        return address(self._storage.owner) if self._storage.owner.size else 0
+
+    def nbytes(self) -> int:
+        """Number of bytes."""
+        return self._elements.nbytes
+
+    def size(self) -> int:
+        """Number of elements."""
+        return self._elements.size
+
+    def element_size(self) -> int:
+        """Bytes of one element."""
+        return self._elements.itemsize
+
+    def __len__(self) -> int:
+        return self._elements.size
+
+    def tolist(self) -> list[Any]:
+        """The elements as Python numbers."""
+        array = self._elements
+        return (array.astype(np.float32) if array.dtype.kind == "V" else array).tolist()
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.tolist())
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self._elements[index] = value
+        self._storage.version += 1
+
+    def fill_(self, value: Any) -> Any:
+        """Sets every element."""
+        self[:] = value
+        return self
+
+    def copy_(self, source: Any, non_blocking: bool = False) -> Any:
+        """Takes over the elements of another storage of the same size."""
+        self[:] = source._elements
+        return self
+
+    def resizable(self) -> bool:
+        """Always False: tensors hold the memory directly."""
+        return False
+
+    def resize_(self, size: int) -> Any:
+        """Raises: NotImplementedError unless the size is what it is."""
+        if size != self.size():
+            raise MissingFeature(
+                "storage.resize_",
+                "the size of a storage is fixed; use tensor.resize_() or make a new tensor",
+            )
+        return self
+
+    def is_shared(self) -> bool:
+        """Whether the memory is shared between processes."""
+        return False
+
+    def is_pinned(self, device: Any = None) -> bool:
+        """Always False without a GPU."""
+        return False
+
+    def pin_memory(self, device: Any = None) -> Any:
+        """Raises: RuntimeError, as PyTorch does on a machine without a GPU."""
+        raise RuntimeError("Cannot access accelerator device when none is available.")
+
+    def share_memory_(self) -> Any:
+        """The storage itself; worker processes get copies."""
+        return self
+
+    def cpu(self) -> Any:
+        """The storage itself: it is on the CPU."""
+        return self
+
+    def cuda(self, device: Any = None, non_blocking: bool = False) -> Any:
+        """Raises: AssertionError, as PyTorch does on a machine without a GPU."""
+        require_cpu("cuda")
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, type(self)) and self.data_ptr() == other.data_ptr()
+
+    def __hash__(self) -> int:
+        return hash(self.data_ptr())
+
+    def _text(self, kind: str) -> str:
+        numbers = "\n".join(f" {x}" for x in self.tolist())
+        return f"{numbers}\n[torch.storage.{kind} of size {len(self)}]"
+
+
+class UntypedStorage(_Window):
     """A storage as bytes."""
 
     def __init__(self, source: Any = 0) -> None:
@@ -24,76 +155,41 @@ class UntypedStorage:
             self._storage = Storage(np.array(source, np.uint8))
 
     @property
-    def _bytes(self) -> np.ndarray:
+    def _elements(self) -> np.ndarray:
         return memory_of(self._storage.owner).view(np.uint8)
 
-    def data_ptr(self) -> int:
-        """Address of the first byte."""
-        return address(self._storage.owner) if self._storage.owner.size else 0
-
-    def nbytes(self) -> int:
-        """Number of bytes."""
-        return self._bytes.size
-
-    size = nbytes
-
-    def element_size(self) -> int:
-        return 1
-
     @property
-    def device(self) -> device:
-        return CPU
-
-    is_cuda = False
-
-    def __len__(self) -> int:
-        return self.nbytes()
+    def _bytes(self) -> np.ndarray:
+        return self._elements
 
     def __getitem__(self, index: Any) -> Any:
-        found = self._bytes[index]
+        found = self._elements[index]
         return UntypedStorage(Storage(found)) if isinstance(index, slice) else int(found)
 
-    def __setitem__(self, index: Any, value: Any) -> None:
-        self._bytes[index] = value
-        self._storage.version += 1
+    def __repr__(self) -> str:
+        return self._text("UntypedStorage(device=cpu)")
 
-    def tolist(self) -> list[int]:
-        """The bytes as Python ints."""
-        return self._bytes.tolist()
+    def untyped(self) -> UntypedStorage:
+        """The storage itself."""
+        return self
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.tolist())
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, UntypedStorage) and self.data_ptr() == other.data_ptr()
-
-    def __hash__(self) -> int:
-        return hash(self.data_ptr())
+    def new(self) -> UntypedStorage:
+        """An empty storage."""
+        return UntypedStorage(0)
 
     def clone(self) -> UntypedStorage:
         """A copy."""
-        return UntypedStorage(Storage(self._bytes.copy()))
+        return UntypedStorage(Storage(self._elements.copy()))
 
-    def copy_(self, source: UntypedStorage, non_blocking: bool = False) -> UntypedStorage:
-        """Takes over the bytes of another storage."""
-        self._bytes[...] = source._bytes
-        self._storage.version += 1
-        return self
-
-    def fill_(self, value: int) -> UntypedStorage:
-        """Sets every byte."""
-        self._bytes[...] = value
-        self._storage.version += 1
-        return self
-
-    def is_shared(self) -> bool:
-        return False
-
-    def cpu(self) -> UntypedStorage:
-        return self
+    @staticmethod
+    def from_buffer(
+        buffer: Any, byte_order: str = "native", *, count: int = -1, offset: int = 0
+    ) -> UntypedStorage:
+        """A copy of the bytes of a Python buffer."""
+        return UntypedStorage(Storage(np.frombuffer(buffer, np.uint8, count, offset).copy()))
 
 
-class TypedStorage:
+class TypedStorage(_Window):
     """A storage as elements of one dtype."""
 
     def __init__(self, storage: Storage, dtype: dtypes.dtype) -> None:
@@ -104,48 +200,46 @@ class TypedStorage:
     def _elements(self) -> np.ndarray:
         return memory_of(self._storage.owner).view(self.dtype.numpy)
 
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            raise RuntimeError("slices are only supported in UntypedStorage.__getitem__")
+        return self._elements[index].item()
+
+    def __repr__(self) -> str:
+        return self._text(f"TypedStorage(dtype={self.dtype!r}, device=cpu)")
+
     def untyped(self) -> UntypedStorage:
         """The same memory as bytes."""
         return UntypedStorage(self._storage)
 
-    def data_ptr(self) -> int:
-        """Address of the first element."""
-        return self.untyped().data_ptr()
+    def clone(self) -> TypedStorage:
+        """A copy."""
+        return TypedStorage(Storage(self._elements.copy()), self.dtype)
 
-    def size(self) -> int:
-        """Number of elements."""
-        return self._elements.size
+    def type(self, dtype: Any = None) -> Any:
+        """The name of the storage's type, or the elements cast to another."""
+        if dtype is None:
+            return f"torch.{self.pickle_storage_type()}"
+        return self._cast(dtype)
 
-    __len__ = size
+    def pickle_storage_type(self) -> str:
+        """The name under which files keep such a storage, such as FloatStorage."""
+        return dtypes.cpp_name(self.dtype) + "Storage"
 
-    def nbytes(self) -> int:
-        return self._elements.nbytes
+    def _cast(self, to: dtypes.dtype) -> TypedStorage:
+        if to is self.dtype:
+            return self
+        return TypedStorage(Storage(self._elements.astype(to.numpy)), to)
 
-    def element_size(self) -> int:
-        return self._elements.itemsize
 
-    def tolist(self) -> list[Any]:
-        """The elements as Python numbers."""
-        return self._elements.tolist()
+def _named_cast(name: str, to: dtypes.dtype) -> Any:
+    def method(self: TypedStorage) -> TypedStorage:
+        return self._cast(to)
 
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.tolist())
+    method.__name__ = name
+    method.__doc__ = f"The elements as {to!r}."
+    return method
 
-    def __getitem__(self, index: int) -> Any:
-        return self._elements[index].item()
 
-    def __setitem__(self, index: Any, value: Any) -> None:
-        self._elements[index] = value
-        self._storage.version += 1
-
-    def fill_(self, value: Any) -> TypedStorage:
-        """Sets every element."""
-        self._elements[...] = value
-        self._storage.version += 1
-        return self
-
-    @property
-    def device(self) -> device:
-        return CPU
-
-    is_cuda = False
+for _name, _dtype in _CASTS.items():
+    setattr(TypedStorage, _name, _named_cast(_name, _dtype))
