@@ -1,0 +1,160 @@
+"""From a kernel's specification to its address: text, object code, and the caches between.
+
+A specification is a frozen dataclass with a method `write(module)` that defines the functions named
+in its `exports`. `library(spec)` gives the addresses of these functions: from memory, else from the
+disk, else by writing, parsing and compiling the text. What decides the machine code decides the
+key: the specification itself, the source of the generators, the processor, the versions of llvmlite
+and LLVM. So a cached file can be damaged, but not wrong; it carries a checksum, and a damaged one is
+compiled again.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, Protocol
+
+from taper.backends.llvm import store
+from taper.backends.llvm.machine import Machine, host, start_llvm, target_machine
+from taper.backends.llvm.text import Module
+
+# Libraries kept in memory, least recently used first out. One takes some 10 to 100 kB.
+MOST_LIBRARIES = 4096
+
+
+class Spec(Protocol):
+    """What a kernel is, in numbers and words; hashable, and its repr says all of it."""
+
+    @property
+    def exports(self) -> tuple[str, ...]:
+        """Names of the functions that callers want."""
+
+    def write(self, module: Module) -> None:
+        """Defines them."""
+
+
+class Library:
+    """Machine code in this process. It must live as long as any of its addresses is in use."""
+
+    __slots__ = ("_held", "addresses", "spec")
+
+    def __init__(self, spec: Any, addresses: dict[str, int], held: Any) -> None:
+        self.spec, self.addresses, self._held = spec, addresses, held
+
+
+_lock = threading.Lock()
+_libraries: OrderedDict[Any, Library] = OrderedDict()
+counts = {"memory": 0, "disk": 0, "compiled": 0}
+
+
+def library(spec: Any) -> Library:
+    """The machine code of a specification."""
+    found = _libraries.get(spec)
+    if found is not None:
+        counts["memory"] += 1
+        return found
+    with _lock:
+        found = _libraries.get(spec)
+        if found is None:
+            found = _libraries[spec] = _load(spec)
+            while len(_libraries) > MOST_LIBRARIES:
+                _libraries.popitem(last=False)
+    return found
+
+
+def forget() -> None:
+    """Empties the cache in memory; code that is in use lives on."""
+    with _lock:
+        _libraries.clear()
+
+
+def _load(spec: Any) -> Library:
+    machine = host()
+    key = hashlib.sha256(f"{environment(machine)}{spec!r}".encode()).hexdigest()[:32]
+    code = store.get(key)
+    if code is None:
+        counts["compiled"] += 1
+        code = assemble(source(spec, machine), machine)
+        store.put(key, code)
+    else:
+        counts["disk"] += 1
+    return Library(spec, *_link(code, spec.exports, key))
+
+
+@functools.cache
+def environment(machine: Machine) -> str:
+    """What the machine code depends on besides the kernel itself."""
+    import llvmlite
+    from llvmlite import binding
+
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return repr((digest.hexdigest(), machine, llvmlite.__version__, binding.llvm_version_info))
+
+
+def source(spec: Any, machine: Machine | None = None) -> str:
+    """The LLVM text of a specification."""
+    module = Module(machine or host())
+    spec.write(module)
+    return module.text()
+
+
+def parse(text: str) -> Any:
+    """LLVM's module of a text, verified. Raises: RuntimeError with LLVM's complaint."""
+    from llvmlite import binding
+
+    start_llvm()
+    parsed = binding.parse_assembly(text)
+    parsed.verify()
+    return parsed
+
+
+def assemble(text: str, machine: Machine) -> bytes:
+    """Object code of a text."""
+    parsed = parse(text)
+    parsed.triple = machine.triple
+    return bytes(target_machine(machine).emit_object(parsed))
+
+
+def assembly(spec: Any, machine: Machine | None = None) -> str:
+    """The instructions a specification becomes, in the processor's own words."""
+    machine = machine or host()
+    parsed = parse(source(spec, machine))
+    parsed.triple = machine.triple
+    return str(target_machine(machine).emit_assembly(parsed))
+
+
+@functools.cache
+def _linker() -> Any:
+    from llvmlite import binding
+
+    return binding.create_lljit_compiler(target_machine(host()), use_jit_link=False)
+
+
+_numbers = iter(range(1 << 62))
+
+
+def _link(code: bytes, exports: tuple[str, ...], key: str) -> tuple[dict[str, int], Any]:
+    """Addresses of the exported functions, and what keeps them valid."""
+    from llvmlite import binding
+
+    builder = binding.JITLibraryBuilder().add_object_img(code).add_current_process()
+    for name in exports:
+        builder.export_symbol(name)
+    linked = builder.link(_linker(), f"taper_{key}_{next(_numbers)}")
+    return {name: linked[name] for name in exports}, linked
+
+
+def after_fork() -> None:
+    """A child of fork keeps the code it inherited; only the lock may be in a wrong state."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=after_fork)

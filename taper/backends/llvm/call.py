@@ -1,0 +1,123 @@
+"""Calling machine code from Python.
+
+CPython calls a METH_FASTCALL function as f(self, args, nargs), `args` being addresses of objects.
+`write_entry` writes such a function in LLVM text: it takes the data address out of each numpy array
+and the value out of each integer or float, calls the kernel, and returns None. `entry` turns its
+address into a built-in function of Python. A call costs some 20 ns; it trusts its arguments, so
+whoever calls has checked dtypes, sizes and strides.
+
+Other Pythons, and builds with another object header, take the way through ctypes, which knows
+types and lets go of the interpreter lock.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from taper.backends.llvm.text import Function, Module, Pointer, Value
+
+_FASTCALL = 0x0080
+# Bytes of PyObject_HEAD; a numpy array's data address, and a float's value, follow it.
+_HEADER = object.__basicsize__
+_IMMORTAL_NONE = sys.version_info >= (3, 12)
+
+
+class _MethodDef(ctypes.Structure):
+    _fields_ = [
+        ("name", ctypes.c_char_p),
+        ("code", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("doc", ctypes.c_char_p),
+    ]
+
+
+_kept: list[_MethodDef] = []  # CPython keeps pointers to them
+
+
+@functools.cache
+def has_fast_calls() -> bool:
+    """Whether this Python is one whose objects we can read: CPython with the usual header."""
+    if platform.python_implementation() != "CPython" or sys.byteorder != "little":
+        return False
+    if (
+        ctypes.sizeof(ctypes.c_void_p) != 8
+        or getattr(sys, "_is_gil_enabled", lambda: True)() is False
+    ):
+        return False
+    probe = np.zeros(3)
+    held = ctypes.c_void_p.from_address(id(probe) + _HEADER).value
+    number = 1.5
+    value = ctypes.c_double.from_address(id(number) + _HEADER).value
+    return held == probe.ctypes.data and value == 1.5
+
+
+def write_entry(module: Module, name: str, kernel: Function, kinds: Sequence[str]) -> None:
+    """Writes `name`, which calls `kernel` with Python's arguments.
+
+    `kinds` has a word for each parameter of the kernel: "array" (its data address), "int" (i64) or
+    "float" (double).
+    """
+    entry = module.function(
+        name, "ptr", False, ("owner", "args"), owner="ptr", args="ptr", nargs="i64"
+    )
+    objects = entry.pointer("args", "ptr")
+    given: list[Value | Pointer] = []
+    for index, kind in enumerate(kinds):
+        held = Pointer(entry, objects.load(index).name, "i8").at(_HEADER)
+        if kind == "array":
+            given.append(held.as_("ptr").load())
+        elif kind == "float":
+            given.append(held.as_("double").load())
+        elif kind == "int":
+            given.append(_read_int(entry, objects.load(index)))
+        else:
+            raise ValueError(f"an argument is 'array', 'int' or 'float', not {kind!r}")
+    entry.call(kernel, *given)
+    # The owner is None, see `builtin`: what is returned needs no symbol of the interpreter's.
+    none = entry.arg("owner")
+    if not _IMMORTAL_NONE:
+        count = entry.pointer("owner", "i64")
+        count.store(count.load() + 1)
+    entry.ret(none)
+
+
+def _read_int(entry: Function, value: Value) -> Value:
+    return entry.intrinsic("PyLong_AsLongLong", "i64", value)
+
+
+def builtin(name: str, address: int) -> Callable[..., None]:
+    """A built-in function of Python around machine code that `write_entry` wrote."""
+    definition = _MethodDef(name.encode(), address, _FASTCALL, None)
+    _kept.append(definition)
+    make = ctypes.pythonapi.PyCFunction_NewEx
+    make.restype = ctypes.py_object
+    make.argtypes = [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
+    made: Callable[..., None] = make(ctypes.addressof(definition), None, name)
+    return made
+
+
+_CTYPES = {"array": ctypes.c_void_p, "int": ctypes.c_int64, "float": ctypes.c_double}
+
+
+def through_ctypes(address: int, kinds: Sequence[str]) -> Callable[..., None]:
+    """The kernel itself as a Python function that takes the same arguments, by way of ctypes.
+
+    It lets go of the interpreter lock, so it is also the way for kernels that run for long.
+    """
+    function = ctypes.CFUNCTYPE(None, *[_CTYPES[k] for k in kinds])(address)
+    places = [i for i, kind in enumerate(kinds) if kind == "array"]
+
+    def called(*args: Any) -> None:
+        own = list(args)
+        for place in places:
+            own[place] = own[place].__array_interface__["data"][0]
+        function(*own)
+
+    return called
