@@ -212,6 +212,18 @@ def gelu_slope_single(x: np.ndarray) -> np.ndarray:
 
 
 @op
+class NormalShare(_Curve):
+    """The share of the normal distribution below input."""
+
+    def formula(self, m: Any, input: Any) -> Any:
+        x = widened(input)
+        return narrowed((m.erf(x * SQRT_HALF) + 1) * 0.5, input)
+
+    def slope(self, m: Any, x: Any) -> Any:
+        return m.exp(x * x * -0.5) * DENSITY
+
+
+@op
 class Gelu(_Curve):
     """input times the share of the normal distribution below it."""
 
@@ -219,13 +231,12 @@ class Gelu(_Curve):
         x = widened(input)
         if x.dtype == np.float32:
             return narrowed(gelu_single(x), input)
-        return x * (m.erf(x * SQRT_HALF) + 1) * 0.5
+        return x * m.call(NormalShare, x)
 
     def slope(self, m: Any, x: Any) -> Any:
         if m.on_arrays and x.dtype == np.float32:
             return gelu_slope_single(x)
-        share = (m.erf(x * SQRT_HALF) + 1) * 0.5
-        return share + x * m.exp(x * x * -0.5) * DENSITY
+        return m.call(NormalShare, x) + x * m.exp(x * x * -0.5) * DENSITY
 
 
 @op
