@@ -204,6 +204,7 @@ def _turned(w: np.ndarray, groups: int) -> np.ndarray:
     return split[_reversed(len(kernel))].reshape(groups * channels, outputs // groups, *kernel)
 
 
+@lru_cache(maxsize=1024)
 def _opposite(kernel: Sizes, padding: Sizes, dilation: Sizes) -> Sizes:
     """The padding of the adjoint of a convolution with stride 1; negative where it would crop."""
     return tuple(d * (k - 1) - p for d, k, p in zip(dilation, kernel, padding, strict=True))

@@ -8,6 +8,7 @@ product, and keeps PyTorch's choice among equals, the first in reading order.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from taper.ops.window import Sizes, along, padded, tap, widened
 _SHORT = 8
 
 
+# What is asked for once is asked for in each step of a training loop.
+@lru_cache(maxsize=1024)
 def _surplus(
     size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, out: Sizes
 ) -> Sizes:
@@ -214,6 +217,7 @@ def _sum_along(x: np.ndarray, axis: int, k: int, s: int, o: int) -> np.ndarray:
     return total
 
 
+@lru_cache(maxsize=1024)
 def _divisor(
     size: Sizes,
     kernel: Sizes,

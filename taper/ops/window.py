@@ -22,8 +22,12 @@ def integers(value: Any, n: int, name: str, argument: str) -> Sizes:
     """
     if type(value) is int:
         return (value,) * n
-    if type(value) is tuple and len(value) == n and all(type(v) is int for v in value):
-        return value
+    if type(value) is tuple and len(value) == n:
+        for each in value:
+            if type(each) is not int:
+                break
+        else:
+            return value
     if hasattr(value, "__index__") and not isinstance(value, bool):
         return (int(value.__index__()),) * n
     try:
