@@ -172,7 +172,8 @@ SHARE_ABOVE = (
 def _share_above(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """|x|, exp(-x * x / 2), and the share of the normal distribution above |x|, in float32.
 
-    The size is cut off where the share is 0. erf in float64 would take four times as long.
+    The size is cut off where the share is 0. erf in float64 takes four times as long (2026-11,
+    128 x 1000 elements: 2.4 against 0.6 ms).
     """
     size = np.absolute(x, out=np.empty_like(x))
     np.minimum(size, np.float32(40), out=size)
@@ -191,7 +192,7 @@ def _share_above(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def gelu_single(x: np.ndarray) -> np.ndarray:
-    """gelu in float32. Error: below 3e-7, and relative below 5e-6 where the result exceeds 1e-30."""
+    """gelu in float32. Error: relative below 5e-6 far out on the left, below 7e-7 from -3 on."""
     size, _, share = _share_above(x)
     share *= size
     return np.subtract(np.maximum(x, 0), share, out=share)
