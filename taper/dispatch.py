@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from taper import dtypes
+from taper import backends, dtypes
 from taper.autograd.grad_mode import mode
 from taper.autograd.node import ManyOutputs, OpNode, next_number
 from taper.backends import reference
@@ -22,7 +22,7 @@ from taper.tensor import Tensor, wrap
 
 _new = object.__new__
 _array = np.ndarray
-_math = reference.math
+_math = backends.math()
 _silence, _restore = reference.silence, reference.restore
 _FLOATING = "fcV"  # numpy kinds of dtypes that can have a gradient; V is bfloat16
 

@@ -100,9 +100,9 @@ def op(cls: type[Op]) -> Any:
         made.takes = made.takes.replace("f", "fc", 1) if cls.floating else made.takes
         made.takes = made.takes or "-"
     if cls.ufunc:
-        from taper.backends import reference
+        from taper import backends
 
-        made.function = getattr(reference.math, cls.ufunc)
+        made.function = getattr(backends.math(), cls.ufunc)
     made.name = cls.name or cls.__name__.lower()
     made.node_name = cls.node_name or cls.__name__ + "Backward0"
     wanted = set(cls.saves)

@@ -1,14 +1,42 @@
 """Who evaluates: backends know arrays and kernels, not ops or tensors.
 
-reference.py is numpy's meaning of every op. The modules named like PyTorch's (cudnn, mps, ...) are
+reference.py is numpy's meaning of every op; llvm/ has kernels for many of them. `math` is the
+namespace in which formulas are evaluated: TAPER_BACKEND=reference or llvm chooses. The modules named like PyTorch's (cudnn, mps, ...) are
 the switches of libraries that taper does not use; programs set them.
 """
 
 from __future__ import annotations
 
+import functools
+import os
 from typing import Any
 
 _SWITCHES = ("cuda", "cudnn", "mkl", "mkldnn", "mps", "openmp")
+
+
+@functools.cache
+def math() -> Any:
+    """The namespace `m` of formulas on arrays.
+
+    Raises: ValueError if TAPER_BACKEND names none.
+    """
+    from taper.backends import reference
+
+    name = os.environ.get("TAPER_BACKEND") or "reference"
+    if name == "reference":
+        return reference.math
+    if name != "llvm":
+        raise ValueError(f"TAPER_BACKEND is {name!r}; choose from reference, llvm")
+    try:
+        import importlib.util
+
+        if importlib.util.find_spec("llvmlite") is None:
+            return reference.math
+    except ValueError:
+        return reference.math
+    from taper.backends.llvm.functions import LlvmMath
+
+    return LlvmMath()
 
 
 def __getattr__(name: str) -> Any:
