@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_MODULES = frozenset(("benchmark", "checkpoint", "data", "dlpack", "hooks"))
+_MODULES = frozenset(("_pytree", "benchmark", "checkpoint", "data", "dlpack", "hooks"))
 
 
 def __getattr__(name: str) -> Any:
