@@ -303,7 +303,7 @@ def isin(
             "elements and test_elements must be a Tensor"
         )
     common = dtypes.of_operands(given).numpy
-    if common.kind == "c":
+    if common.kind in "cb":
         raise RuntimeError(
             f"Unsupported input type encountered for isin(): {dtypes.cpp_name(dtypes.of(common))}"
         )

@@ -135,9 +135,8 @@ def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
             "expected rotation dims to be different, but got dim0 = "
             f"{plane[0]} and dim1 = {plane[1]}"
         )
-    for n, d in enumerate(plane):
-        if not -ndim <= d < ndim:
-            raise RuntimeError(f"Rotation dim{n} out of range, dim{n} = {d}")
+    if not -ndim <= plane[0] < ndim:
+        raise RuntimeError(f"Rotation dim0 out of range, dim0 = {plane[0]}")
     one, other = (canonical_dim(d, ndim) for d in plane)
     turns = k % 4
     if turns == 1:

@@ -618,17 +618,19 @@ class AnyTrue(Reduction):
 
 @public(method=True, out=True)
 def all(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
-    """Whether every element (over dimension(s) `dim`) is nonzero.
+    """Whether every element (over dimension(s) `dim`; of an empty list, none) is nonzero.
 
     Dtype: bool; uint8 stays uint8.
     """
-    return apply(AllTrue, input, axis=canonical_dims(dim, input._array.ndim), keepdims=keepdim)
+    axis = canonical_dims(dim, input._array.ndim, empty_is_all=False)
+    return apply(AllTrue, input, axis=axis, keepdims=keepdim)
 
 
 @public(method=True, out=True)
 def any(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
-    """Whether some element (over dimension(s) `dim`) is nonzero.
+    """Whether some element (over dimension(s) `dim`; of an empty list, none) is nonzero.
 
     Dtype: bool; uint8 stays uint8.
     """
-    return apply(AnyTrue, input, axis=canonical_dims(dim, input._array.ndim), keepdims=keepdim)
+    axis = canonical_dims(dim, input._array.ndim, empty_is_all=False)
+    return apply(AnyTrue, input, axis=axis, keepdims=keepdim)

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from taper.errors import DtypeError
 from taper.op import public
-from taper.ops.arguments import widened
+from taper.ops.arguments import refuse, widened
 from taper.ops.sort import order_of
 from taper.shapes import canonical_dim, sizes_of
 from taper.tensor import Tensor, wrap
@@ -81,8 +80,7 @@ def unique(
     Raises: RuntimeError for slices without elements, NotImplementedError for complex numbers.
     """
     array = input._array
-    if array.dtype.kind == "c":
-        raise DtypeError("\"unique\" not implemented for 'Complex'")
+    refuse(input, "c", "unique")
     if dim is None:
         flat = array.reshape(-1)
         order = order_of(flat, 0, False, True)
@@ -115,6 +113,7 @@ def unique_consecutive(
     the lengths of the runs.
     """
     array = input._array
+    refuse(input, "c", "unique")
     if dim is None:
         flat = array.reshape(-1)
         first, number, counts = _grouped(flat.reshape(-1, 1))

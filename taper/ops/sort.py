@@ -103,6 +103,8 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     """
     if input._array.dtype.kind == "c":
         raise DtypeError("topk does not support complex dtypes on CPU")
+    if input._array.dtype.kind == "b":
+        raise DtypeError("topk does not support bool dtypes on CPU")
     array = input._array
     axis = canonical_dim(dim, array.ndim)
     if not 0 <= k <= (array.shape[axis] if array.ndim else 1):

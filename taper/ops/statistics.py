@@ -466,7 +466,22 @@ def vector_norm(
             f"{dtypes.cpp_name(input.dtype)}"
         )
     axis = canonical_dims(dim, input._array.ndim, name)
+    if ord == math.inf or ord < 0:
+        _check_extreme_norm(input._array.shape, float(ord), axis)
     return apply(VectorNorm, input, ord=float(ord), axis=axis, keepdims=keepdim)
+
+
+def _check_extreme_norm(shape: tuple[int, ...], ord: float, axis: tuple[int, ...]) -> None:
+    """Raises: RuntimeError if there is nothing to take the largest or smallest of."""
+    empty = [a for a in axis if shape[a] == 0]
+    if empty:
+        whole = len(axis) == len(shape) and len(shape) > 1
+        where = "an empty tensor" if whole else f"the dimension {empty[0]}"
+        raise RuntimeError(
+            f"linalg.vector_norm cannot compute the {ord:g} norm on {where}"
+            f"{' ' if whole else 'because this dimension is empty and '}"
+            f"{'because ' if whole else ''}the operation does not have an identity"
+        )
 
 
 @public(method=True, out=True)

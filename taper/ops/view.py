@@ -717,6 +717,8 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
         raise RuntimeError(f"movedim: repeated dim in `source` ({sources})")
     if len(set(end)) != len(end):
         raise RuntimeError(f"movedim: repeated dim in `destination` ({targets})")
+    if not ndim:
+        return apply(Reshape, input, shape=())
     order = [d for d in range(ndim) if d not in start]
     for place, d in sorted(zip(end, start, strict=True)):
         order.insert(place, d)
@@ -1051,6 +1053,8 @@ def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
     if input._array.ndim == 0:
         if size > 1:
             raise ShapeError(f"maximum size for tensor at dimension 0 is 1 but size is {size}")
+        if step <= 0:
+            raise ShapeError(f"step is {step} but must be > 0")
         return apply(Unsqueeze, input, axis=0)[:size]
     axis = canonical_dim(dimension, input._array.ndim)
     extent = input._array.shape[axis]
@@ -1242,9 +1246,7 @@ def _matrices_transposed(self: Tensor) -> Tensor:
             "tensor.mT is only supported on matrices or batches of matrices. Got 1-D tensor."
         )
     if self._array.ndim == 0:
-        raise RuntimeError(
-            "tensor.mT is only supported on matrices or batches of matrices. Got 0-D tensor."
-        )
+        return self
     return transpose(self, -2, -1)
 
 
