@@ -44,9 +44,10 @@ def constant_pad(x: np.ndarray, pairs: Pairs, value: Any) -> np.ndarray:
 
 def _sources(mode: str, size: int, before: int, after: int) -> np.ndarray:
     """For each output position of a dimension, the input position it copies."""
+    if mode == "circular":  # what is cut off does not come back on the other side
+        start, kept = max(0, -before), size + min(0, before) + min(0, after)
+        return np.arange(-max(0, before), kept + max(0, after)) % max(kept, 1) + start
     at = np.arange(-before, size + after)
-    if mode == "circular":
-        return at % size if size else at
     if mode == "replicate":
         return np.clip(at, 0, size - 1)
     # reflect: the edge itself is not repeated

@@ -188,3 +188,10 @@ def test_gradients_of_convolutions_as_functions():
 
     close(grad.conv2d_input(x.shape, weight, arriving, stride=2, groups=2), x.grad)
     close(grad.conv2d_weight(x, weight.shape, arriving, stride=2, groups=2), weight.grad, 1e-4)
+
+
+def test_what_circular_padding_cuts_off_does_not_come_back():
+    x = torch.arange(4.0).reshape(1, 1, 4)
+
+    assert F.pad(x, (-1, 1), "circular").tolist() == [[[1, 2, 3, 1]]]
+    assert F.pad(x, (2, -1), "circular").tolist() == [[[1, 2, 0, 1, 2]]]
