@@ -10,7 +10,7 @@ import importlib
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "core": (
-        "arithmetic", "create", "convert", "view", "index", "reduce", "matmul", "pointwise",
+        "arithmetic", "create", "convert", "view", "parts", "complex_parts", "metadata", "index", "reduce", "matmul", "pointwise",
         "trigonometry", "rounding", "choose", "combine", "compare", "logic", "statistics",
         "cumulative", "sort", "join", "gather", "scatter", "rearrange", "addmm", "contract",
         "products", "sampling",

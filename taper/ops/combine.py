@@ -20,8 +20,8 @@ from taper.ops.arguments import (
     widened,
 )
 from taper.ops.arithmetic import conj_of, pow
+from taper.ops.complex_parts import JoinComplex
 from taper.ops.convert import cast
-from taper.ops.view import JoinComplex
 from taper.tensor import Tensor, wrap
 
 LN2 = float(np.log(2.0))

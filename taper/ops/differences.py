@@ -15,8 +15,9 @@ from taper.ops.create import zeros
 from taper.ops.cumulative import cumsum
 from taper.ops.join import cat
 from taper.ops.logic import logical_xor
+from taper.ops.parts import narrow
 from taper.ops.reduce import sum as sum_over
-from taper.ops.view import narrow, view
+from taper.ops.view import view
 from taper.shapes import canonical_dim, canonical_dims
 from taper.tensor import Tensor
 

@@ -17,7 +17,7 @@ from taper.dtypes import cpp_name
 from taper.errors import DimError, ShapeError
 from taper.op import Opaque, op, public
 from taper.ops.arguments import require_tensor
-from taper.ops.view import Select, Slice, slicing
+from taper.ops.view_ops import Select, Slice, slicing
 from taper.tensor import Tensor, wrap
 
 

@@ -10,7 +10,7 @@ from taper import dtypes
 from taper.dispatch import apply
 from taper.errors import DimError, ShapeError
 from taper.op import Opaque, op, public
-from taper.ops.view import EmbedDiagonal
+from taper.ops.view_ops import EmbedDiagonal
 from taper.shapes import canonical_dim, canonical_dims, sizes_of
 from taper.tensor import Tensor, wrap
 

@@ -128,7 +128,7 @@ def _picked(m: Any, grad: Any, src: tuple[int, ...], index: Any, axis: int) -> A
 
 def _picked_back(m: Any, part: Any, shape: tuple[int, ...]) -> Any:
     """`part` at the front of every dimension of zeros."""
-    from taper.ops.view import Embed
+    from taper.ops.view_ops import Embed
 
     return m.call(Embed, part, shape=shape, key=tuple(slice(0, n) for n in part.shape))
 
@@ -815,7 +815,7 @@ class MaskedScatter(Opaque):
         self, m: Any, grad: Any, out: Any, input: Any, mask: Any, source: Any, *, needs: Any
     ) -> Any:
         from taper.ops.gather import MaskedSelect
-        from taper.ops.view import Embed
+        from taper.ops.view_ops import Embed
 
         rest = taken = None
         if needs[0]:

@@ -367,7 +367,7 @@ def corrcoef(input: Tensor) -> Tensor:
     spread = spread.sqrt()
     made = made / spread.unsqueeze(1) / spread
     if is_complex(made):
-        from taper.ops.view import JoinComplex
+        from taper.ops.complex_parts import JoinComplex
 
         return apply(
             JoinComplex,

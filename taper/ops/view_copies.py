@@ -14,28 +14,11 @@ from taper import dtypes
 from taper.dispatch import apply, write_out
 from taper.errors import DimError, ShapeError
 from taper.op import Opaque, op, public
+from taper.ops.complex_parts import view_as_complex, view_as_real
 from taper.ops.convert import cast, detach
-from taper.ops.view import (
-    Diagonal,
-    Slice,
-    as_strided,
-    diagonal,
-    diagonal_of,
-    expand,
-    narrow,
-    permute,
-    select,
-    split,
-    squeeze,
-    t,
-    transpose,
-    unbind,
-    unfold,
-    unsqueeze,
-    view,
-    view_as_complex,
-    view_as_real,
-)
+from taper.ops.parts import as_strided, diagonal, narrow, select, split, unbind, unfold
+from taper.ops.view import expand, permute, squeeze, t, transpose, unsqueeze, view
+from taper.ops.view_ops import Diagonal, Slice, diagonal_of
 from taper.shapes import canonical_dim, sizes_of
 from taper.tensor import Tensor
 
