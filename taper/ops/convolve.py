@@ -13,6 +13,7 @@ each image's rows, too, where a window does not fit, and thrown away (`flat` wei
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -63,6 +64,7 @@ class Flat(NamedTuple):
     out: Sizes
     crop: Any  # index of the positions where the kernel fits
     block: int  # images at a time
+    piece: int  # positions at a time, where one image is too much
 
 
 # What is asked for once is asked for in each step of a training loop.
@@ -97,6 +99,7 @@ def flat(
         out,
         (..., *(slice(0, n) for n in out)),
         max(1, _BLOCK // (depth * given * itemsize)),
+        max(256, _BLOCK // (depth * itemsize)),
     )
 
 
@@ -117,19 +120,36 @@ def _rows(x: np.ndarray, around: Sizes, given: int, inner: Any, tail: int) -> np
     return row
 
 
-def _flat_columns(x: np.ndarray, kernel: Sizes, way: Flat) -> np.ndarray:
-    """(channels * kernel, batch * given): a column for every position of every padded image."""
+def _flat_columns(x: np.ndarray, kernel: Sizes, way: Flat) -> Iterator[tuple[slice, np.ndarray]]:
+    """Columns (channels * kernel, positions) for the positions of all padded images, by pieces."""
     reach = way.reach
     row = _rows(x, way.around, way.given, way.inner, reach)
-    if reach == 0:
-        return row
     channels, length = row.shape
+    spread = length - reach
     item = row.itemsize
     steps = [s * item for s in way.steps]
-    seen = np.ndarray(
-        (channels, *kernel, length - reach), row.dtype, row, 0, (length * item, *steps, item)
-    )
-    return seen.reshape(-1, length - reach)
+    piece = way.piece if spread > 2 * way.piece else spread
+    for start in range(0, spread, piece):
+        stop = min(spread, start + piece)
+        if reach == 0:
+            yield slice(start, stop), row[:, start:stop]
+            continue
+        seen = np.ndarray(
+            (channels, *kernel, stop - start),
+            row.dtype,
+            row,
+            start * item,
+            (length * item, *steps, item),
+        )
+        yield slice(start, stop), seen.reshape(-1, stop - start)
+
+
+def _times(matrix: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """(groups, outputs, depth) times (groups * depth, n) as (groups * outputs, n)."""
+    groups, outputs, depth = matrix.shape
+    if groups == 1:
+        return matrix[0].dot(columns)
+    return np.matmul(matrix, columns.reshape(groups, depth, -1)).reshape(groups * outputs, -1)
 
 
 def _flat_convolve(
@@ -151,26 +171,36 @@ def _flat_convolve(
     total: Any = None
     for i in range(0, batch, way.block):
         part = x[i : i + way.block]
-        columns = _flat_columns(part, kernel, way)
-        if groups == 1:
-            product = matrix[0].dot(columns)
-        else:
-            grouped = columns.reshape(groups, matrix.shape[2], -1)
-            product = np.matmul(matrix, grouped).reshape(outputs, -1)
-        if bias is not None:
-            np.add(product, bias[:, None], product)
+        row = None if other is None else _other_rows(other[i : i + way.block], way)
+        product: Any = None
+        for place, columns in _flat_columns(part, kernel, way):
+            made = _times(matrix, columns)
+            if bias is not None:
+                np.add(made, bias[:, None], made)
+            if made.shape[1] == len(part) * way.given:
+                product = made
+            else:
+                if product is None:
+                    product = np.empty((outputs, len(part) * way.given), made.dtype)
+                product[:, place] = made
+            if row is not None:
+                total = _added(total, _flat_share(row[:, place], columns, groups))
         product = product.reshape(outputs, len(part), *way.around)
         y[i : i + way.block].swapaxes(0, 1)[...] = product[way.crop]
-        if other is not None:
-            share = _flat_share(other[i : i + way.block], columns, groups, way)
-            total = share if total is None else np.add(total, share, total)
     return y, total
 
 
-def _flat_share(other: np.ndarray, columns: np.ndarray, groups: int, way: Flat) -> np.ndarray:
-    """Sum over positions of column times other, (batch, channels, *out)."""
-    inner = None if way.out == way.around else way.crop
-    row = _rows(other, way.around, way.given, inner, 0)
+def _added(total: np.ndarray | None, share: np.ndarray) -> np.ndarray:
+    return share if total is None else np.add(total, share, total)
+
+
+def _other_rows(other: np.ndarray, way: Flat) -> np.ndarray:
+    """(batch, channels, *out) in rows, each position where its column is."""
+    return _rows(other, way.around, way.given, None if way.out == way.around else way.crop, 0)
+
+
+def _flat_share(row: np.ndarray, columns: np.ndarray, groups: int) -> np.ndarray:
+    """Sum over positions of column times row, (groups, depth, channels of row / groups)."""
     # The columns first: with few channels the other order takes twice as long.
     if groups == 1:
         return columns.dot(row.T)[None]
@@ -185,9 +215,9 @@ def _flat_weight_grad(
 ) -> np.ndarray:
     total: Any = None
     for i in range(0, len(x), way.block):
-        columns = _flat_columns(x[i : i + way.block], kernel, way)
-        share = _flat_share(grad[i : i + way.block], columns, groups, way)
-        total = share if total is None else np.add(total, share, total)
+        row = _other_rows(grad[i : i + way.block], way)
+        for place, columns in _flat_columns(x[i : i + way.block], kernel, way):
+            total = _added(total, _flat_share(row[:, place], columns, groups))
     shape = (grad.shape[1], x.shape[1] // groups, *kernel)
     return np.ascontiguousarray(total.transpose(0, 2, 1)).reshape(shape)
 
@@ -205,9 +235,28 @@ def _turned(w: np.ndarray, groups: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=1024)
-def _opposite(kernel: Sizes, padding: Sizes, dilation: Sizes) -> Sizes:
-    """The padding of the adjoint of a convolution with stride 1; negative where it would crop."""
-    return tuple(d * (k - 1) - p for d, k, p in zip(dilation, kernel, padding, strict=True))
+def _opposite(
+    grad: Sizes,
+    channels: int,
+    kernel: Sizes,
+    stride: Sizes,
+    padding: Sizes,
+    dilation: Sizes,
+    itemsize: int,
+) -> tuple[Sizes, Flat | None, bool]:
+    """How a convolution with stride 1 that gave `grad` is gone back by another convolution.
+
+    Its padding; its way by rows, or None; whether gathering columns is cheaper than scattering as
+    many products, which come from `channels`.
+    """
+    spread = tuple(d * (k - 1) - p for d, k, p in zip(dilation, kernel, padding, strict=True))
+    if min(spread) < 0 or any(s != 1 for s in stride):
+        return spread, None, False
+    small = math.prod(grad) * math.prod(kernel) <= _SMALL
+    way = flat(grad, kernel, stride, spread, dilation, itemsize)
+    if grad[1] > 2 * channels and not small:
+        way = None
+    return spread, way, way is not None or grad[1] <= channels
 
 
 def adjoints(
@@ -222,8 +271,7 @@ def adjoints(
     """Gradients of `convolve` in x and in w from the same columns, where that is fast, or None."""
     kernel = w.shape[2:]
     dtype = x.dtype
-    opposite = _opposite(kernel, padding, dilation)
-    way = flat(grad.shape, kernel, stride, opposite, dilation, dtype.itemsize)
+    _, way, _ = _opposite(grad.shape, x.shape[1], kernel, stride, padding, dilation, dtype.itemsize)
     if way is None:
         return None
     x, w, grad = widened(x), widened(w), widened(grad)
@@ -348,20 +396,13 @@ def scatter(
     y = np.zeros((batch, channels, *size), np.result_type(g, w))
     if y.size == 0 or g.size == 0:
         return y.astype(dtype, copy=False)
-    opposite = _opposite(kernel, padding, dilation)
-    way = flat(g.shape, kernel, stride, opposite, dilation, g.itemsize)
-    if way is not None and size == way.out:
-        y, _ = _flat_convolve(g, _turned(w, groups), None, groups, way)
+    back, way, gather = _opposite(g.shape, channels, kernel, stride, padding, dilation, g.itemsize)
+    if gather and size == out_size(g.shape[2:], kernel, stride, back, dilation):
+        if way is not None:
+            y, _ = _flat_convolve(g, _turned(w, groups), None, groups, way)
+        else:
+            y = convolve(g, _turned(w, groups), None, stride, back, dilation, groups)
         return y.astype(dtype, copy=False)
-    if (
-        outputs <= channels
-        and min(opposite) >= 0
-        and all(s == 1 for s in stride)
-        and size == out_size(g.shape[2:], kernel, stride, opposite, dilation)
-    ):
-        # Gathering columns is cheaper than scattering as many products.
-        made = convolve(g, _turned(w, groups), None, stride, opposite, dilation, groups)
-        return made.astype(dtype, copy=False)
     each = outputs // groups
     matrix = w.reshape(groups, each, -1).transpose(0, 2, 1)
     if all(k == 1 for k in kernel) and all(s == 1 for s in stride) and not any(padding):

@@ -40,6 +40,12 @@ def drawn(*shape, seed=0):
     return np.random.default_rng([seed, *shape]).normal(size=shape)
 
 
+def forget():
+    """Ways that were remembered with other limits."""
+    convolve.flat.cache_clear()
+    convolve._opposite.cache_clear()
+
+
 SETTINGS = [
     # rank, stride, padding, dilation, groups
     *itertools.product((1, 2), (1, 2), (0, 2), (1, 2), (1, 2)),
@@ -56,7 +62,7 @@ def test_values_are_the_sums_of_the_definition(
     if not small:  # the way that large inputs with much padding take
         monkeypatch.setattr(convolve, "_SMALL", 0)
         monkeypatch.setattr(convolve, "_WASTE", 0)
-    convolve.flat.cache_clear()
+    forget()
     x, w, b = drawn(3, 4, *(6, 5, 5)[:rank]), drawn(6, 4 // groups, *(3, 2, 2)[:rank]), drawn(6)
     given = [taper.tensor(a) for a in (x, w, b)]
 
@@ -64,7 +70,7 @@ def test_values_are_the_sums_of_the_definition(
 
     expected = by_hand(x, w, stride, padding, dilation, groups) + b.reshape(-1, *(1,) * rank)
     np.testing.assert_allclose(out.numpy(), expected, rtol=1e-10, atol=1e-12)
-    convolve.flat.cache_clear()
+    forget()
 
 
 @pytest.mark.parametrize("small", [True, False], ids=["rows", "columns"])
@@ -76,7 +82,7 @@ def test_gradients_are_adjoint_to_the_values(
     if not small:
         monkeypatch.setattr(convolve, "_SMALL", 0)
         monkeypatch.setattr(convolve, "_WASTE", 0)
-    convolve.flat.cache_clear()
+    forget()
     x = taper.tensor(drawn(3, 4, *(6, 5, 5)[:rank]), requires_grad=True)
     w = taper.tensor(drawn(6, 4 // groups, *(3, 2, 2)[:rank]), requires_grad=True)
     b = taper.tensor(drawn(6), requires_grad=True)
@@ -95,7 +101,7 @@ def test_gradients_are_adjoint_to_the_values(
         FUNCTIONS[rank](x.detach(), w, None, stride, padding, dilation, groups), w, g
     )
     np.testing.assert_allclose(alone.numpy(), w.grad.numpy(), rtol=1e-10, atol=1e-12)
-    convolve.flat.cache_clear()
+    forget()
 
 
 @pytest.mark.parametrize(
