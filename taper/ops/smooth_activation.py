@@ -169,47 +169,80 @@ SHARE_ABOVE = (
 )
 
 
-def _share_above(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """|x|, exp(-x * x / 2), and the share of the normal distribution above |x|, in float32.
+# Elements worked on at a time, so that all that is made on the way stays in the cache: 65536
+# elements take 0.26 ms, in one go 0.62, and with erf in float64 1.1 (2026-11).
+BLOCK = 16384
 
-    The size is cut off where the share is 0. erf in float64 takes four times as long (2026-11,
-    128 x 1000 elements: 2.4 against 0.6 ms).
+
+def _share_above(
+    x: np.ndarray, size: np.ndarray, bell: np.ndarray, t: np.ndarray, share: np.ndarray
+) -> None:
+    """Fills in |x|, exp(-x * x / 2), and the share of the normal distribution above |x|.
+
+    The size is cut off where the share is 0.
     """
-    size = np.absolute(x, out=np.empty_like(x))
+    np.absolute(x, out=size)
     np.minimum(size, np.float32(40), out=size)
-    bell = np.multiply(size, size, out=np.empty_like(x))
-    bell *= np.float32(-0.5)
-    np.exp(bell, bell)
-    t = np.multiply(size, np.float32(SHARE_RATE), out=np.empty_like(x))
-    t += np.float32(1)
-    np.reciprocal(t, t)
-    share = np.multiply(t, np.float32(SHARE_ABOVE[-1]), out=np.empty_like(x))
+    np.multiply(size, size, out=bell)
+    np.multiply(bell, np.float32(-0.5), out=bell)
+    np.exp(bell, out=bell)
+    np.multiply(size, np.float32(SHARE_RATE), out=t)
+    np.add(t, np.float32(1), out=t)
+    np.reciprocal(t, out=t)
+    np.multiply(t, np.float32(SHARE_ABOVE[-1]), out=share)
     for coefficient in SHARE_ABOVE[-2::-1]:
-        share += np.float32(coefficient)
-        share *= t
-    share *= bell
-    return size, bell, share
+        np.add(share, np.float32(coefficient), out=share)
+        np.multiply(share, t, out=share)
+    np.multiply(share, bell, out=share)
+
+
+def _in_blocks(x: np.ndarray, finish: Callable[..., None]) -> np.ndarray:
+    """What `finish` makes of each block's x, size, bell, t and share, in share."""
+    made = np.empty_like(x)
+    if made.strides != x.strides:
+        x = np.ascontiguousarray(x)
+        made = np.empty_like(x)
+    given, taken = x.ravel(order="K"), made.ravel(order="K")
+    scratch = np.empty((3, min(BLOCK, given.size)), np.float32)
+    for start in range(0, given.size, BLOCK):
+        part = given[start : start + BLOCK]
+        size, bell, t = scratch[:, : part.size]
+        share = taken[start : start + BLOCK]
+        _share_above(part, size, bell, t, share)
+        finish(part, size, bell, t, share)
+    return made
+
+
+def _finish_gelu(
+    x: np.ndarray, size: np.ndarray, bell: np.ndarray, t: np.ndarray, share: np.ndarray
+) -> None:
+    np.multiply(share, size, out=share)
+    np.maximum(x, 0, out=t)
+    np.subtract(t, share, out=share)
+
+
+def _finish_slope(
+    x: np.ndarray, size: np.ndarray, bell: np.ndarray, t: np.ndarray, share: np.ndarray
+) -> None:
+    # On the left the slope is share - size * density, on the right 1 less that.
+    np.multiply(bell, size, out=bell)
+    np.multiply(bell, np.float32(DENSITY), out=bell)
+    np.subtract(share, bell, out=share)
+    np.subtract(np.float32(0.5), share, out=share)
+    sign = np.bitwise_and(x.view(np.int32), np.int32(-(2**31)), out=t.view(np.int32))
+    bits = share.view(np.int32)
+    np.bitwise_xor(bits, sign, out=bits)
+    np.add(share, np.float32(0.5), out=share)
 
 
 def gelu_single(x: np.ndarray) -> np.ndarray:
     """gelu in float32. Error: relative below 5e-6 far out on the left, below 7e-7 from -3 on."""
-    size, _, share = _share_above(x)
-    share *= size
-    return np.subtract(np.maximum(x, 0), share, out=share)
+    return _in_blocks(x, _finish_gelu)
 
 
 def gelu_slope_single(x: np.ndarray) -> np.ndarray:
     """The derivative of gelu in float32. Error: below 5e-7."""
-    size, bell, share = _share_above(x)
-    # On the right 1 - (share - size * density), on the left what is in the parentheses.
-    bell *= size
-    bell *= np.float32(DENSITY)
-    share -= bell
-    half = np.subtract(np.float32(0.5), share, out=share)
-    sign = np.bitwise_and(x.view(np.int32), np.int32(-(2**31)), out=bell.view(np.int32))
-    half.view(np.int32)[...] ^= sign
-    half += np.float32(0.5)
-    return half
+    return _in_blocks(x, _finish_slope)
 
 
 @op
