@@ -205,6 +205,13 @@ class Value:
         """One element of a vector."""
         return self.f.emit(self.element, f"extractelement {self.type} {self.name}, i32 {index}")
 
+    def with_lane(self, index: int, value: Value) -> Value:
+        """This vector with one element replaced."""
+        return self.f.emit(
+            self.type,
+            f"insertelement {self.type} {self.name}, {value.type} {value.name}, i32 {index}",
+        )
+
     def shuffle(self, other: Value, indices: Sequence[int]) -> Value:
         """Elements of this vector (from 0) and the other (from `lanes`), in the order of `indices`."""
         picked = ", ".join(f"i32 {i}" for i in indices)
@@ -291,6 +298,15 @@ class Pointer:
     def broadcast(self, offset: Number, lanes: int) -> Value:
         """The element there in every lane."""
         return self.f.splat(self.load(offset), lanes)
+
+    def opaque(self) -> Pointer:
+        """The same address, but no longer known to be: loads through it are not merged with others.
+
+        Where unrolled steps read overlapping elements, merged loads would stay in registers that
+        the sums need. Costs no instruction.
+        """
+        made = self.f.emit("ptr", f'call ptr asm "", "=r,0"(ptr {self.name})')
+        return Pointer(self.f, made.name, self.element)
 
     def prefetch(self, offset: Number = 0) -> None:
         """Asks for the cache line."""
