@@ -26,7 +26,7 @@ from taper.ops.window import Sizes, padded, tap, widened, windows
 _BLOCK = 400_000
 # The scattering of a transposed convolution makes one call per kernel position and block, and
 # gains more from fewer calls than from the cache.
-_SCATTER_BLOCK = 2_500_000
+_SCATTER_BLOCK = 1_600_000
 
 
 def out_size(size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Sizes:
@@ -431,12 +431,22 @@ def scatter(
     room = (max(math.prod(around), taps[-1][-1].stop),) if unit else around
     inner: Any = (..., *(slice(p, p + n) for p, n in zip(padding, size, strict=True)))
     target = y.transpose(1, 0, *range(2, y.ndim))
+    # One buffer for all blocks: fresh memory costs more than what is done with it.
+    products = np.empty(groups * depth * block * spread, y.dtype)
+    totals = np.empty(channels * block * math.prod(room), y.dtype)
     for i in range(0, batch, block):
         images = min(block, batch - i)
-        product = np.matmul(
-            matrix, source[:, :, i : i + block].reshape(groups, each, images * spread)
-        ).reshape(channels, len(taps), images, *((spread,) if unit else g.shape[2:]))
-        total = np.zeros((channels, images, *room), y.dtype)
+        product = products[: groups * depth * images * spread].reshape(groups, depth, -1)
+        np.matmul(
+            matrix,
+            source[:, :, i : i + block].reshape(groups, each, images * spread),
+            out=product,
+        )
+        product = product.reshape(
+            channels, len(taps), images, *((spread,) if unit else g.shape[2:])
+        )
+        total = totals[: channels * images * math.prod(room)].reshape(channels, images, *room)
+        total.fill(0)
         for number, place in enumerate(taps):
             where: Any = (..., *place)
             part = total[where]
