@@ -106,13 +106,16 @@ class ConstantPad(Opaque):
 
 
 class _EdgePad(Opaque):
+    """The input is saved because PyTorch's tape has it in the derivative, with zeros for its own."""
+
     name = "pad"
+    saves: tuple[str, ...] = ("input",)
 
     def forward(self, m: Any, input: Any, *, pads: Any, mode: Any) -> Any:
         return edge_pad(input, pads, mode)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, pads: Any, mode: Any) -> Any:
-        return m.call(EdgePadGrad, grad, pads=pads, mode=mode)
+        return m.call(EdgePadGrad, grad, input, pads=pads, mode=mode)
 
 
 @op
@@ -120,6 +123,7 @@ class CircularPad(_EdgePad):
     """Copies from the opposite end."""
 
     node_name = "CopySlices"
+    saves = ()
 
 
 @op
@@ -170,11 +174,23 @@ class EdgePadGrad(Opaque):
 
     node_name = "EdgePadBackwardBackward0"
 
-    def forward(self, m: Any, grad: Any, *, pads: Any, mode: Any) -> Any:
+    def forward(self, m: Any, grad: Any, input: Any, *, pads: Any, mode: Any) -> Any:
         return edge_pad_grad(grad, pads, mode)
 
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, pads: Any, mode: Any) -> Any:
-        return m.call(_EDGES[mode, len(pads)], grad, pads=pads, mode=mode)
+    def vjp(
+        self,
+        m: Any,
+        grad: Any,
+        out: Any,
+        g: Any,
+        input: Any,
+        *,
+        pads: Any,
+        mode: Any,
+        needs: Any,
+    ) -> Any:
+        again = m.call(_EDGES[mode, len(pads)], grad, pads=pads, mode=mode)
+        return again, m.zeros_like(grad) if needs[1] else None
 
 
 _EDGES: dict[tuple[str, int], Any] = {

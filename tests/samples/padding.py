@@ -25,8 +25,8 @@ SAMPLES = {
     "ReplicationPad2d": lambda: _padded("replicate", 2),
     "ReplicationPad3d": lambda: _padded("replicate", 3),
     "EdgePadGrad": lambda: [
-        ([number(2, 2, 8, 5)], {"pads": ((2, 1), (1, 0)), "mode": "reflect"}),
-        ([number(2, 2, 3)], {"pads": ((-1, 1),), "mode": "replicate"}),
+        ([number(2, 2, 8, 5), number(2, 2, 5, 4)], {"pads": ((2, 1), (1, 0)), "mode": "reflect"}),
+        ([number(2, 2, 3), number(2, 2, 3)], {"pads": ((-1, 1),), "mode": "replicate"}),
     ],
     "Im2Col": lambda: [([number(2, 2, 3, 5)], dict(_BLOCKS))],
     "Col2Im": lambda: [([number(2, 12, 2)], {"size": (3, 5), **_BLOCKS})],
