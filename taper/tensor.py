@@ -53,7 +53,7 @@ class Tensor:
     __module__ = "torch"
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        from taper.ops.create import legacy_tensor
+        from taper.ops.from_data import legacy_tensor
 
         return legacy_tensor(cls, dtypes.get_default_dtype(), *args, **kwargs)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from taper import dtypes
 from taper.ops.convert import _TYPE_NAMES
-from taper.ops.create import legacy_tensor
+from taper.ops.from_data import legacy_tensor
 from taper.tensor import Tensor
 
 

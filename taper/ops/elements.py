@@ -14,7 +14,7 @@ from taper.dispatch import check_writable, touch
 from taper.errors import MissingFeature, ShapeError
 from taper.op import METHODS, public
 from taper.ops.arguments import require_tensor
-from taper.ops.create import finish, from_numpy
+from taper.ops.from_data import finish, from_numpy
 from taper.ops.parts import diagonal
 from taper.ops.view import view
 from taper.shapes import canonical_dims, sizes_of

@@ -66,7 +66,7 @@ class IndexSelect(Opaque):
         return np.take(input, index.reshape(-1), axis)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, index: Any, *, axis: int) -> Any:
-        from taper.ops.scatter import IndexAdd
+        from taper.ops.index_write import IndexAdd
 
         return m.call(IndexAdd, m.zeros(input, grad.dtype), grad, index, axis=axis, alpha=1), None
 
@@ -82,7 +82,7 @@ class Take(Opaque):
         return input.reshape(-1)[index]
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, index: Any) -> Any:
-        from taper.ops.scatter import Put
+        from taper.ops.index_write import Put
 
         return m.call(Put, m.zeros(input, grad.dtype), index, grad, accumulate=True), None
 

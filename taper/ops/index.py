@@ -121,7 +121,7 @@ def _as_index(item: Any) -> Tensor | None:
     if isinstance(item, np.ndarray):
         return wrap(item)
     if isinstance(item, (list, tuple, range)):
-        from taper.ops.create import tensor
+        from taper.ops.from_data import tensor
 
         made = tensor(list(item))
         # Lists of floats are truncated; tensors of floats are refused.

@@ -295,7 +295,7 @@ def _triangle(
     device: Any,
     layout: Any,
 ) -> Tensor:
-    from taper.ops.create import finish
+    from taper.ops.from_data import finish
 
     if row < 0:
         raise RuntimeError(f"row must be non-negative, got{row}")

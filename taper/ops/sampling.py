@@ -18,7 +18,7 @@ from taper.generator import Generator, fills
 from taper.generator.choice import permutation
 from taper.generator.order import lay, shaped_like
 from taper.op import public
-from taper.ops.create import finish
+from taper.ops.from_data import finish
 from taper.ops.sampling_checks import (
     checked_integer,
     generator_of,

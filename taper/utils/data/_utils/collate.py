@@ -148,14 +148,14 @@ def collate_numpy_scalar_fn(batch: Iterable[Any], *, collate_fn_map: _Map | None
 def collate_float_fn(batch: Iterable[float], *, collate_fn_map: _Map | None = None) -> Tensor:
     """Python floats as float64, which loses nothing."""
     from taper.dtypes import float64
-    from taper.ops.create import tensor
+    from taper.ops.from_data import tensor
 
     return tensor(batch, dtype=float64)
 
 
 def collate_int_fn(batch: Iterable[int], *, collate_fn_map: _Map | None = None) -> Tensor:
     """Python ints as int64, bools as bool."""
-    from taper.ops.create import tensor
+    from taper.ops.from_data import tensor
 
     return tensor(batch)
 
