@@ -25,7 +25,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "rest": (
         "differences", "search", "view_copies", "elements", "layouts", "order_statistics",
         "histogram", "solve", "cholesky", "reflections", "decompose",
-        "factor", "matrix_functions", "linalg", "least_squares", "lobpcg", "fft", "spectral", "special",
+        "factor", "matrix_functions", "linalg", "least_squares", "lobpcg", "fft", "fft_dimensions", "spectral", "special",
         "gamma", "bessel", "orthogonal_polynomials",
     ),
 }  # fmt: skip
