@@ -67,29 +67,30 @@ def write_entry(module: Module, name: str, kernel: Function, kinds: Sequence[str
     entry = module.function(
         name, "ptr", False, ("owner", "args"), owner="ptr", args="ptr", nargs="i64"
     )
-    objects = entry.pointer("args", "ptr")
-    given: list[Value | Pointer] = []
-    for index, kind in enumerate(kinds):
-        held = Pointer(entry, objects.load(index).name, "i8").at(_HEADER)
-        if kind == "array":
-            given.append(held.as_("ptr").load())
-        elif kind == "float":
-            given.append(held.as_("double").load())
-        elif kind == "int":
-            given.append(_read_int(entry, objects.load(index)))
-        else:
-            raise ValueError(f"an argument is 'array', 'int' or 'float', not {kind!r}")
-    entry.call(kernel, *given)
-    # The owner is None, see `builtin`: what is returned needs no symbol of the interpreter's.
+    entry.call(kernel, *[read_argument(entry, i, kind) for i, kind in enumerate(kinds)])
+    end_entry(entry)
+
+
+def read_argument(entry: Function, index: int, kind: str) -> Value:
+    """The kernel's argument in the Python object at `index` of an entry's arguments."""
+    held = entry.pointer("args", "ptr").load(index)
+    if kind == "int":
+        return entry.intrinsic("PyLong_AsLongLong", "i64", held)
+    inside = Pointer(entry, held.name, "i8").at(_HEADER)
+    if kind == "array":
+        return inside.as_("ptr").load()
+    if kind == "float":
+        return inside.as_("double").load()
+    raise ValueError(f"an argument is 'array', 'int' or 'float', not {kind!r}")
+
+
+def end_entry(entry: Function) -> None:
+    """Returns None: the entry's owner, so that no symbol of the interpreter is needed."""
     none = entry.arg("owner")
     if not _IMMORTAL_NONE:
         count = entry.pointer("owner", "i64")
         count.store(count.load() + 1)
     entry.ret(none)
-
-
-def _read_int(entry: Function, value: Value) -> Value:
-    return entry.intrinsic("PyLong_AsLongLong", "i64", value)
 
 
 def builtin(name: str, address: int) -> Callable[..., None]:

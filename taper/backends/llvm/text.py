@@ -538,6 +538,7 @@ class Module:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.functions: dict[str, Function] = {}
+        self.definitions: list[str] = []  # functions that are given as text
         self.declared: dict[str, str] = {}
 
     def lanes(self, element: str) -> int:
@@ -571,6 +572,7 @@ class Module:
         return "\n\n".join(
             [
                 *self.declared.values(),
+                *self.definitions,
                 *(f.text() for f in self.functions.values()),
                 "!0 = !{i32 1}\n",
             ]
