@@ -29,7 +29,19 @@ NON_LEAF_GRAD = (
 )
 
 
-class Tensor:
+class TensorMeta(type):
+    """Class of Tensor: finds methods of families that are not loaded yet on the class too."""
+
+    def __getattr__(cls, name: str) -> Any:
+        if not name.startswith("_"):
+            from taper.ops import load_all
+
+            if load_all() and name in dir(cls):
+                return getattr(cls, name)
+        raise AttributeError(f"type object '{cls.__name__}' has no attribute '{name}'")
+
+
+class Tensor(metaclass=TensorMeta):
     """An n-dimensional array of one dtype that can record how it was computed.
 
     `Tensor(2, 3)` makes an uninitialised float32 tensor of that shape, `Tensor([2, 3])` one with
