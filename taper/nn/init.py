@@ -111,7 +111,7 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Any = No
     if _Skip.on:
         return tensor
     with no_grad():
-        return tensor.uniform_(a, b, generator=generator)  # type: ignore[no-any-return]
+        return tensor.uniform_(a, b, generator=generator)
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any = None) -> Tensor:
@@ -119,7 +119,7 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any 
     if _Skip.on:
         return tensor
     with no_grad():
-        return tensor.normal_(mean, std, generator=generator)  # type: ignore[no-any-return]
+        return tensor.normal_(mean, std, generator=generator)
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
@@ -127,7 +127,7 @@ def constant_(tensor: Tensor, val: float) -> Tensor:
     if _Skip.on:
         return tensor
     with no_grad():
-        return tensor.fill_(val)  # type: ignore[no-any-return]
+        return tensor.fill_(val)
 
 
 def ones_(tensor: Tensor) -> Tensor:
@@ -147,7 +147,7 @@ def eye_(tensor: Tensor) -> Tensor:
     if _Skip.on:
         return tensor
     with no_grad():
-        return tensor.copy_(taper.eye(*tensor.shape))  # type: ignore[no-any-return]
+        return tensor.copy_(taper.eye(*tensor.shape))
 
 
 def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
@@ -284,7 +284,7 @@ def _trunc_by_density(
         return x * x * -0.5 - highest
 
     def log_chance() -> Tensor:
-        return taper.empty_like(tensor).uniform_(0, 1, generator=generator).log()  # type: ignore[no-any-return]
+        return taper.empty_like(tensor).uniform_(0, 1, generator=generator).log()
 
     tensor.uniform_(a, b, generator=generator)
     rejected = log_chance() > log_density(tensor)
@@ -313,7 +313,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tenso
         # With positive numbers on the diagonal of R the decomposition is the only one.
         q = q * r.diagonal().sign()
         tensor.copy_((q.t() if rows < columns else q).reshape(tensor.shape))
-        return tensor.mul_(gain)  # type: ignore[no-any-return]
+        return tensor.mul_(gain)
 
 
 def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any = None) -> Tensor:

@@ -15,7 +15,7 @@ from taper.devices import require_cpu
 from taper.errors import GradError
 from taper.size import Size
 from taper.storage import storage_of
-from taper.tensor import Tensor, wrap
+from taper.tensor import Tensor, TensorMeta, wrap
 
 __all__ = [
     "Buffer",
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 
-class _ParameterMeta(type(Tensor)):  # type: ignore[misc]
+class _ParameterMeta(TensorMeta):
     """A tensor of the user's own subclass becomes a parameter by a mark, not by its class."""
 
     def __instancecheck__(cls, instance: Any) -> bool:
@@ -76,7 +76,7 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
         return "Parameter containing:\n" + super().__repr__()
 
 
-class _BufferMeta(type(Tensor)):  # type: ignore[misc]
+class _BufferMeta(TensorMeta):
     """A buffer is a plain tensor with a mark."""
 
     def __instancecheck__(cls, instance: Any) -> bool:

@@ -186,4 +186,4 @@ def _draw_maps(model: LeNet5, data: mnist.Pictures, number: int, report: Report)
 
 
 def _image(map: Any) -> np.ndarray:
-    return map.numpy()  # type: ignore[no-any-return]
+    return map.numpy()

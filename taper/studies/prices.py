@@ -59,11 +59,11 @@ class Scaler:
 
     def scale(self, rows: np.ndarray) -> np.ndarray:
         """The rows, scaled; values outside the fitted range leave 0 to 1."""
-        return (rows - self.low) / self.spread  # type: ignore[no-any-return]
+        return (rows - self.low) / self.spread
 
     def unscale_column(self, values: np.ndarray, column: int) -> np.ndarray:
         """Scaled values of one column, back in their own unit."""
-        return values * self.spread[column] + self.low[column]  # type: ignore[no-any-return]
+        return values * self.spread[column] + self.low[column]
 
 
 def sample() -> Prices:
