@@ -278,7 +278,7 @@ GRID_ERRORS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "words", "call"), GRID_ERRORS, ids=lambda v: str(v)[:30])
+@pytest.mark.parametrize(("kind", "words", "call"), GRID_ERRORS)
 def test_mistakes_with_grids_are_told_in_pytorchs_words(kind, words, call):
     with pytest.raises(kind, match=words):
         call()
