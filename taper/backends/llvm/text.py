@@ -201,16 +201,27 @@ class Value:
         """The same bits as elements of another type of the same size."""
         return self.cast("bitcast", element)
 
-    def lane(self, index: int) -> Value:
+    def lane(self, index: Number) -> Value:
         """One element of a vector."""
-        return self.f.emit(self.element, f"extractelement {self.type} {self.name}, i32 {index}")
+        place = self.f.const(index, "i64")
+        text = f"extractelement {self.type} {self.name}, i64 {place.name}"
+        return self.f.emit(self.element, text)
 
-    def with_lane(self, index: int, value: Value) -> Value:
-        """This vector with one element replaced."""
+    def with_lane(self, index: Number, value: Value) -> Value:
+        """The vector with one element replaced."""
+        place = self.f.const(index, "i64")
         return self.f.emit(
             self.type,
-            f"insertelement {self.type} {self.name}, {value.type} {value.name}, i32 {index}",
+            f"insertelement {self.type} {self.name}, {value.type} {value.name}, i64 {place.name}",
         )
+
+    def any(self) -> Value:
+        """Whether a mask is true in some lane."""
+        if self.lanes == 1:
+            return self
+        bits = f"i{self.lanes}"
+        seen = self.f.emit(bits, f"bitcast {self.type} {self.name} to {bits}")
+        return seen.differs(0)
 
     def shuffle(self, other: Value, indices: Sequence[int]) -> Value:
         """Elements of this vector (from 0) and the other (from `lanes`), in the order of `indices`."""
@@ -518,14 +529,24 @@ class Function:
             for first, last in zip(init, new, strict=True)
         ]
 
-    def when(self, condition: Value, body: Callable[[], Any]) -> None:
-        """Runs `body` only if the condition holds; it carries no values out."""
+    def when(self, condition: Value, body: Callable[[], Any],
+             otherwise: Sequence[Value] = ()) -> list[Value]:  # fmt: skip
+        """Runs `body` only if the condition holds; gives what it returns, or else `otherwise`."""
         then, after = self.label("then"), self.label("after")
+        before = self.block
         self.line(f"br i1 {condition.name}, label %{then}, label %{after}")
         self.begin(then)
-        body()
+        made = body()
+        latch = self.block
         self.branch(after)
         self.begin(after)
+        return [
+            self.emit(
+                old.type,
+                f"phi {old.type} [ {old.name}, %{before} ], [ {new.name}, %{latch} ]",
+            )
+            for old, new in zip(otherwise, made if otherwise else (), strict=True)
+        ]
 
 
 def _type(value: Any) -> str:
@@ -540,6 +561,7 @@ class Module:
         self.functions: dict[str, Function] = {}
         self.definitions: list[str] = []  # functions that are given as text
         self.declared: dict[str, str] = {}
+        self.constants: dict[str, str] = {}
 
     def lanes(self, element: str) -> int:
         """Elements of a full vector."""
@@ -562,6 +584,13 @@ class Module:
             write(found)
         return found
 
+    def constant(self, f: Function, name: str, element: str, values: Sequence[Any]) -> Pointer:
+        """The address, for use in `f`, of a constant table; the same name is the same table."""
+        inner = ", ".join(f"{element} {literal(v, element)}" for v in values)
+        kind = f"[{len(values)} x {element}]"
+        self.constants[name] = f"@{name} = internal unnamed_addr constant {kind} [{inner}], align 64"
+        return Pointer(f, "@" + name, element)
+
     def declare(self, name: str, result: str, params: Sequence[str]) -> None:
         """Declares an external function or intrinsic."""
         if name not in self.declared:
@@ -572,6 +601,7 @@ class Module:
         return "\n\n".join(
             [
                 *self.declared.values(),
+                *self.constants.values(),
                 *self.definitions,
                 *(f.text() for f in self.functions.values()),
                 "!0 = !{i32 1}\n",
