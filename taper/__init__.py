@@ -48,7 +48,13 @@ globals().update(_dtype_names())
 _ops.load("core")
 globals().update(_NAMESPACES["torch"])
 
+from taper import autograd  # noqa: E402
+from taper.autograd.gradcheck import gradcheck as _gradcheck  # noqa: E402
 from taper.settings import *  # noqa: E402, F403 - after the dtypes, on which it depends
+
+# torch.autograd.gradcheck is the function. Importing the module of that name puts the module there,
+# but only the first time: hence now.
+autograd.gradcheck = _gradcheck  # type: ignore[assignment]
 
 # Loaded when first named: most programs need few of them, and importing taper must be instant.
 _MODULES = frozenset(
@@ -72,6 +78,7 @@ _MODULES = frozenset(
         "random",
         "return_types",
         "serialization",
+        "signal",
         "special",
         "studies",
         "testing",

@@ -393,3 +393,10 @@ def test_grad_stops_at_its_inputs():
 
     assert found.item() == 3
     assert x.grad.item() == 4
+
+
+def test_gradcheck_is_the_function_although_its_module_has_the_same_name():
+    x = torch.ones(2, dtype=torch.float64, requires_grad=True)
+
+    assert torch.autograd.gradcheck is gradcheck
+    assert torch.autograd.gradcheck(torch.exp, [x])
