@@ -1,0 +1,617 @@
+"""Kernels of convolution, specialised to its shape: forward, gradient of the input, of the weight.
+
+    Forward       y = convolution of x with w, plus bias, optionally relu
+    InputGrad     its adjoint in x; also what a transposed convolution computes
+    WeightGrad    its adjoints in w and bias
+
+The number of images is an argument: kernels work on images begin to end of a batch, and what an
+image gives does not depend on the others. Images of one dimension have height 1.
+
+Strategies, by shape alone (`strategy` of a specification overrides the choice, for tests):
+    channels   lanes are output channels (conv_channels.py): where these fill vectors well
+    pixels     lanes are pixels of a row (conv_pixels.py): few channels, grouped, depthwise
+    images     lanes are images (conv_images.py): input gradients of small images, few channels
+
+The sum of an element is over channels, then kernel rows, then columns; with one output channel per
+group and lanes of pixels, over channels, columns, rows. Each product is added with one rounding.
+Weight gradients add positions in reading order (channels), or in as many partial sums as lanes
+(pixels), image after image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from taper.backends.llvm import conv_channels, conv_images, conv_pixels, conv_weight
+from taper.backends.llvm.call import write_entry
+from taper.backends.llvm.conv_channels import Correlation, pack, packed_size
+from taper.backends.llvm.conv_images import ImagesJob
+from taper.backends.llvm.conv_tiles import (
+    CACHE_LINE,
+    Plane,
+    aligned,
+    ceil_div,
+    fill_zero,
+    in_place,
+    padded_plane,
+    stage,
+    zero,
+)
+from taper.backends.llvm.conv_weight import WeightJob
+from taper.backends.llvm.machine import Machine
+from taper.backends.llvm.text import SIZES, Function, Module, Pointer, Value
+
+Pair = tuple[int, int]
+
+# Bytes of an image's channel that are a multiple of this fall on the same few places of the cache.
+_CONFLICT = 1024
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A convolution but for the number of images. Sizes are (height, width)."""
+
+    channels: int
+    outputs: int
+    size: Pair
+    out: Pair
+    kernel: Pair
+    stride: Pair = (1, 1)
+    padding: Pair = (0, 0)
+    dilation: Pair = (1, 1)
+    groups: int = 1
+
+    @property
+    def channels_each(self) -> int:
+        """Input channels of a group."""
+        return self.channels // self.groups
+
+    @property
+    def outputs_each(self) -> int:
+        """Output channels of a group."""
+        return self.outputs // self.groups
+
+    @property
+    def taps(self) -> int:
+        """Kernel positions."""
+        return self.kernel[0] * self.kernel[1]
+
+    @property
+    def products(self) -> int:
+        """Multiplications for one image."""
+        return self.outputs * self.channels_each * self.taps * self.out[0] * self.out[1]
+
+    def flat(self) -> Shape:
+        """A 1x1 kernel sees its image as one long row."""
+        plain = self.kernel == self.stride == (1, 1) and self.padding == (0, 0)
+        if not plain or self.out != self.size:
+            return self
+        row = (1, self.size[0] * self.size[1])
+        return replace(self, size=row, out=row, dilation=(1, 1))
+
+    def reach(self, axis: int) -> int:
+        """Rows or columns of the padded image that windows meet."""
+        return (self.out[axis] - 1) * self.stride[axis] + self.span(axis)
+
+    def span(self, axis: int) -> int:
+        """Rows or columns of a window."""
+        return (self.kernel[axis] - 1) * self.dilation[axis] + 1
+
+    def source(self, itemsize: int) -> Plane:
+        """The padded plane of a group of the input."""
+        return padded_plane(
+            self.channels_each, self.size, self.reach(0), self.reach(1), *self.padding, itemsize
+        )
+
+
+def fills_channels(outputs: int, width: int, lanes: int) -> bool:
+    """Whether output channels fill vectors about as well as pixels of a row would."""
+    channels = outputs / (lanes * ceil_div(outputs, lanes))
+    return channels >= min(0.99, width / (lanes * ceil_div(width, lanes)))
+
+
+def _conflicts(size: Pair, itemsize: int) -> bool:
+    return size[0] * size[1] * itemsize % _CONFLICT == 0
+
+
+_LANES = {"channels": conv_channels, "pixels": conv_pixels}
+_DTYPES = {"float": np.dtype(np.float32), "double": np.dtype(np.float64)}
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    """What the three kernels have in common."""
+
+    shape: Shape
+    element: str = "float"
+    strategy: str = ""
+
+    @property
+    def exports(self) -> tuple[str, ...]:
+        """The kernel, and its entry for Python."""
+        return ("kernel", "entry")
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element."""
+        return SIZES[self.element]
+
+    @property
+    def _line(self) -> int:
+        """Elements of a cache line; scratch begins at one."""
+        return CACHE_LINE // self.itemsize
+
+    def _up(self, size: int) -> int:
+        return ceil_div(size, self._line) * self._line
+
+    def _over(self, f: Function, body: Any) -> None:
+        """body(n, g) for images begin to end and their groups."""
+        groups = self.shape.groups
+        f.loop(f.arg("begin"), f.arg("end"), lambda n: f.loop(0, groups, lambda g: body(n, g)))
+
+
+@dataclass(frozen=True)
+class Forward(_Kernel):
+    """kernel(x, w, bias, y, scratch, begin, end); without `bias`, that argument is not looked at."""
+
+    bias: bool = True
+    relu: bool = False
+
+    KINDS = ("array", "array", "array", "array", "array", "int", "int")
+
+    def chosen(self, machine: Machine) -> str:
+        """The strategy."""
+        shape = self.shape.flat()
+        lanes = machine.lanes(self.itemsize)
+        fills = fills_channels(shape.outputs_each, shape.out[1], lanes)
+        return self.strategy or ("channels" if fills else "pixels")
+
+    def _job(self, machine: Machine) -> tuple[Correlation, bool]:
+        """The correlation of an image and group, and whether it reads the image in place."""
+        shape = self.shape.flat()
+        direct = (
+            self.chosen(machine) == "channels"
+            and shape.padding == (0, 0)
+            and not _conflicts(shape.size, self.itemsize)
+        )
+        plane = (
+            in_place(shape.channels_each, *shape.size) if direct else shape.source(self.itemsize)
+        )
+        rows = tuple(i * shape.dilation[0] for i in range(shape.kernel[0]))
+        cols = tuple(j * shape.dilation[1] for j in range(shape.kernel[1]))
+        return (
+            Correlation(
+                shape.channels_each,
+                shape.outputs_each,
+                rows,
+                cols,
+                plane,
+                shape.stride,
+                shape.out,
+                (shape.out[0] * shape.out[1], shape.out[1], 1),
+                self.relu,
+            ),
+            direct,
+        )
+
+    def _sizes(self, machine: Machine) -> tuple[int, int]:
+        """Elements of a group's packed weights and of the plane."""
+        job, direct = self._job(machine)
+        lanes = machine.lanes(self.itemsize)
+        wide = _LANES[self.chosen(machine)].tile_lanes(job, lanes, machine)
+        return self._up(packed_size(job, wide)), 0 if direct else job.plane.size
+
+    def scratch(self, machine: Machine) -> int:
+        """Elements of scratch that a call needs."""
+        packed, plane = self._sizes(machine)
+        return self.shape.groups * packed + plane + 3 * self._line
+
+    def write(self, module: Module) -> None:
+        """The kernel and its entry."""
+        shape, machine = self.shape.flat(), module.machine
+        family = _LANES[self.chosen(machine)]
+        job, direct = self._job(machine)
+        packed_each, _ = self._sizes(machine)
+        f = module.function(
+            "kernel", aliased=("x", "w", "bias"), x="ptr", w="ptr", bias="ptr", y="ptr",
+            scratch="ptr", begin="i64", end="i64",
+        )  # fmt: skip
+        x, w, bias, y = (f.pointer(name, self.element) for name in ("x", "w", "bias", "y"))
+        packed = aligned(f, f.pointer("scratch", self.element))
+        plane = packed.at(shape.groups * packed_each)
+        depth = shape.channels_each * shape.taps
+        wide = family.tile_lanes(job, module.lanes(self.element), machine)
+
+        def pack_group(g: Value) -> None:
+            given = w.at(g * (shape.outputs_each * depth))
+            pack(f, job, given, packed.at(g * packed_each), range(shape.taps), wide, depth,
+                 shape.taps)  # fmt: skip
+
+        f.loop(0, shape.groups, pack_group)
+        if not direct:
+            fill_zero(f, plane, job.plane.size)
+
+        def image(n: Value, g: Value) -> None:
+            given = x.at((n * shape.channels + g * shape.channels_each) * _area(shape.size))
+            source = given
+            if not direct:
+                stage(f, job.plane, given, plane)
+                source = plane
+            place = n * shape.outputs + g * shape.outputs_each
+            offset = bias.at(g * shape.outputs_each) if self.bias else None
+            family.write(
+                f, job, source, packed.at(g * packed_each), offset, y.at(place * _area(shape.out))
+            )
+
+        self._over(f, image)
+        f.ret()
+        write_entry(module, "entry", f, self.KINDS)
+
+    def interpret(self, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+        """The same in numpy: what the kernel must agree with."""
+        shape = self.shape
+        y = np.zeros((len(x), shape.outputs, *shape.out), x.dtype)
+        for o, r, window, i, j in _windows(shape, x):
+            y[:, o] += w[o, r, i, j] * window
+        if bias is not None:
+            y += bias[:, None, None]
+        return np.where(y < 0, 0, y).astype(x.dtype) if self.relu else y
+
+
+def _area(size: Pair) -> int:
+    return size[0] * size[1]
+
+
+def _windows(shape: Shape, x: np.ndarray) -> Any:
+    """For each output channel, channel of its group and kernel position: what the windows see."""
+    rows, cols = (shape.reach(a) for a in (0, 1))
+    around = [
+        (p, max(0, reach - n - p))
+        for p, reach, n in zip(shape.padding, (rows, cols), shape.size, strict=True)
+    ]
+    padded = np.pad(x, [(0, 0), (0, 0), *around])
+    for o in range(shape.outputs):
+        group = o // shape.outputs_each
+        for r in range(shape.channels_each):
+            for i, j in np.ndindex(*shape.kernel):
+                top, left = i * shape.dilation[0], j * shape.dilation[1]
+                yield (
+                    o,
+                    r,
+                    padded[
+                        :,
+                        group * shape.channels_each + r,
+                        top : top + (shape.out[0] - 1) * shape.stride[0] + 1 : shape.stride[0],
+                        left : left + (shape.out[1] - 1) * shape.stride[1] + 1 : shape.stride[1],
+                    ],
+                    i,
+                    j,
+                )
+
+
+def _phases(kernel: int, stride: int, padding: int, dilation: int) -> list[list[Pair]]:
+    """For each remainder of an input position by the stride, the kernel positions that reach it:
+    (where in the output's gradient, kernel position), by rising place.
+    """
+    return [
+        [
+            ((f + padding - i * dilation) // stride, i)
+            for i in reversed(range(kernel))
+            if (f + padding - i * dilation) % stride == 0
+        ]
+        for f in range(stride)
+    ]
+
+
+@dataclass(frozen=True)
+class _Phase:
+    """Every stride-th row and column of the input's gradient: an ordinary correlation of the
+    output's gradient with some of the kernel's positions. No zeros are multiplied.
+    """
+
+    shift: int
+    taps: tuple[int, ...]
+    job: Correlation
+
+
+@dataclass(frozen=True)
+class InputGrad(_Kernel):
+    """kernel(grad, w, dx, scratch, begin, end)."""
+
+    KINDS = ("array", "array", "array", "array", "int", "int")
+
+    def chosen(self, machine: Machine) -> str:
+        """The strategy."""
+        shape = self.shape.flat()
+        lanes = machine.lanes(self.itemsize)
+        if self.strategy:
+            return self.strategy
+        small = shape.channels < lanes and shape.out[1] <= lanes and shape.out[0] > 1
+        if small and shape.stride == (1, 1) and shape.groups == 1:
+            return "images"
+        width = ceil_div(shape.size[1], shape.stride[1])
+        fills = fills_channels(shape.channels_each, width, lanes)
+        return "channels" if fills else "pixels"
+
+    def _phases(self, machine: Machine) -> tuple[list[_Phase], bool]:
+        """The correlations of an image and group, and whether they read the gradient in place."""
+        shape = self.shape.flat()
+        phases = [
+            _phases(shape.kernel[a], shape.stride[a], shape.padding[a], shape.dilation[a])
+            for a in (0, 1)
+        ]
+        top, left = (max([0, *(-at for p in both for at, _ in p)]) for both in phases)
+        before = (top, left)
+        needed = [
+            max(
+                (ceil_div(shape.size[a] - first, shape.stride[a]) + at
+                 for first, phase in enumerate(phases[a]) for at, _ in phase),
+                default=0,
+            )
+            for a in (0, 1)
+        ]  # fmt: skip
+        rows, cols = (before[a] + max(shape.out[a], needed[a]) for a in (0, 1))
+        direct = (
+            self.chosen(machine) == "channels"
+            and (rows, cols) == shape.out
+            and not _conflicts(shape.out, self.itemsize)
+        )
+        plane = (
+            in_place(shape.outputs_each, *shape.out)
+            if direct
+            else padded_plane(shape.outputs_each, shape.out, rows, cols, top, left, self.itemsize)
+        )
+        found = []
+        for y, in_rows in enumerate(phases[0]):
+            for x, in_cols in enumerate(phases[1]):
+                size = (
+                    ceil_div(shape.size[0] - y, shape.stride[0]),
+                    ceil_div(shape.size[1] - x, shape.stride[1]),
+                )
+                if min(size) <= 0:
+                    continue
+                job = Correlation(
+                    shape.outputs_each,
+                    shape.channels_each,
+                    tuple(before[0] + at for at, _ in in_rows),
+                    tuple(before[1] + at for at, _ in in_cols),
+                    plane,
+                    (1, 1),
+                    size,
+                    (_area(shape.size), shape.stride[0] * shape.size[1], shape.stride[1]),
+                )
+                taps = tuple(i * shape.kernel[1] + j for _, i in in_rows for _, j in in_cols)
+                found.append(_Phase(y * shape.size[1] + x, taps, job))
+        return found, direct
+
+    def _images(self) -> ImagesJob:
+        shape = self.shape
+        return ImagesJob(
+            shape.outputs,
+            shape.channels,
+            shape.out,
+            shape.size,
+            shape.kernel,
+            shape.dilation,
+            shape.span(0) - 1 - shape.padding[0],
+            shape.span(1) - 1 - shape.padding[1],
+        )
+
+    def scratch(self, machine: Machine) -> int:
+        """Elements of scratch that a call needs."""
+        lanes = machine.lanes(self.itemsize)
+        if self.chosen(machine) == "images":
+            job = self._images()
+            packed = self._up(job.reduced * job.outputs * job.taps)
+            return packed + job.scratch * lanes + 3 * self._line
+        phases, direct = self._phases(machine)
+        packed = sum(self._packed(phase, machine)[1] for phase in phases)
+        plane = 0 if direct or not phases else phases[0].job.plane.size
+        return self.shape.groups * packed + plane + 3 * self._line
+
+    def _packed(self, phase: _Phase, machine: Machine) -> Pair:
+        """Channels of a tile and elements of a group's packed weights."""
+        family = _LANES[self.chosen(machine)]
+        wide = family.tile_lanes(phase.job, machine.lanes(self.itemsize), machine)
+        return wide, self._up(packed_size(phase.job, wide))
+
+    def write(self, module: Module) -> None:
+        """The kernel and its entry."""
+        f = module.function(
+            "kernel", aliased=("grad", "w"), grad="ptr", w="ptr", dx="ptr", scratch="ptr",
+            begin="i64", end="i64",
+        )  # fmt: skip
+        given, w, dx = (f.pointer(name, self.element) for name in ("grad", "w", "dx"))
+        packed = aligned(f, f.pointer("scratch", self.element))
+        if self.chosen(module.machine) == "images":
+            self._write_images(f, given, w, dx, packed)
+        else:
+            self._write_phases(f, given, w, dx, packed)
+        f.ret()
+        write_entry(module, "entry", f, self.KINDS)
+
+    def _write_images(
+        self, f: Function, given: Pointer, w: Pointer, dx: Pointer, packed: Pointer
+    ) -> None:
+        shape, job = self.shape, self._images()
+        plain = Correlation(
+            job.reduced, job.outputs, (0,) * job.kernel[0], (0,) * job.kernel[1],
+            in_place(job.reduced, *job.source), (1, 1), job.size, (0, 0, 0),
+        )  # fmt: skip
+        turned = range(shape.taps - 1, -1, -1)
+        wide = conv_images.tile_lanes(job)
+        pack(f, plain, w, packed, turned, wide, shape.taps, shape.channels * shape.taps)
+        scratch = packed.at(self._up(job.reduced * job.outputs * job.taps))
+        conv_images.write(f, job, given, packed, scratch, dx, f.arg("begin"), f.arg("end"))
+
+    def _write_phases(
+        self, f: Function, given: Pointer, w: Pointer, dx: Pointer, packed: Pointer
+    ) -> None:
+        shape, machine = self.shape.flat(), f.module.machine
+        family = _LANES[self.chosen(machine)]
+        phases, direct = self._phases(machine)
+        laid = [self._packed(phase, machine) for phase in phases]
+        starts = [sum(size for _, size in laid[:i]) for i in range(len(laid) + 1)]
+        each, depth = starts[-1], shape.channels_each * shape.taps
+
+        def pack_group(g: Value) -> None:
+            for phase, (wide, _), start in zip(phases, laid, starts, strict=False):
+                pack(
+                    f, phase.job, w.at(g * (shape.outputs_each * depth)),
+                    packed.at(g * each + start), phase.taps, wide, shape.taps, depth,
+                )  # fmt: skip
+
+        f.loop(0, shape.groups, pack_group)
+        plane = packed.at(shape.groups * each)
+        if not direct and phases:
+            fill_zero(f, plane, phases[0].job.plane.size)
+
+        def image(n: Value, g: Value) -> None:
+            here = given.at((n * shape.outputs + g * shape.outputs_each) * _area(shape.out))
+            source = here
+            if not direct and phases:
+                stage(f, phases[0].job.plane, here, plane)
+                source = plane
+            to = dx.at((n * shape.channels + g * shape.channels_each) * _area(shape.size))
+            for phase, start in zip(phases, starts, strict=False):
+                family.write(
+                    f, phase.job, source, packed.at(g * each + start), None, to.at(phase.shift)
+                )
+
+        self._over(f, image)
+
+    def interpret(self, grad: np.ndarray, w: np.ndarray) -> np.ndarray:
+        """The same in numpy: what the kernel must agree with."""
+        shape = self.shape
+        # Windows of an array that holds its own positions say where each product belongs.
+        places = np.arange(1, 1 + shape.channels * _area(shape.size))
+        total = np.zeros((len(grad), len(places) + 1), grad.dtype)
+        for o, r, window, i, j in _windows(shape, places.reshape(1, shape.channels, *shape.size)):
+            total[:, window[0].ravel()] += w[o, r, i, j] * grad[:, o].reshape(len(grad), -1)
+        return total[:, 1:].reshape(len(grad), shape.channels, *shape.size)
+
+
+@dataclass(frozen=True)
+class WeightGrad(_Kernel):
+    """kernel(x, grad, sums, scratch, begin, end) writes the sums over some images;
+    finish(sums, dw, db, parts) adds `parts` of them, one after another in memory, in their order.
+    """
+
+    bias: bool = True
+
+    KINDS = ("array", "array", "array", "array", "int", "int")
+    FINISH = ("array", "array", "array", "int")
+
+    @property
+    def exports(self) -> tuple[str, ...]:
+        """Both functions, and their entries for Python."""
+        return ("kernel", "entry", "finish", "finish_entry")
+
+    def chosen(self, machine: Machine) -> str:
+        """The strategy."""
+        shape = self.shape.flat()
+        fills = fills_channels(shape.outputs_each, shape.out[1], machine.lanes(self.itemsize))
+        return self.strategy or ("channels" if fills else "pixels")
+
+    def _job(self, machine: Machine) -> tuple[WeightJob, bool]:
+        shape = self.shape.flat()
+        by_channels = self.chosen(machine) == "channels"
+        direct = by_channels and shape.padding == (0, 0)
+        plane = (
+            in_place(shape.channels_each, *shape.size) if direct else shape.source(self.itemsize)
+        )
+        job = WeightJob(
+            shape.channels_each, shape.outputs_each, shape.kernel, shape.stride, shape.dilation,
+            plane, shape.out, by_channels,
+        )  # fmt: skip
+        return job, direct
+
+    def sums(self, machine: Machine) -> int:
+        """Elements of the sums of one part: of each group's weight, then of the bias."""
+        return self._weights(machine) + self._biases(machine)
+
+    def _weights(self, machine: Machine) -> int:
+        job, _ = self._job(machine)
+        return self.shape.groups * self._up(job.sums(machine, machine.lanes(self.itemsize)))
+
+    def _biases(self, machine: Machine) -> int:
+        return self._up(self.shape.outputs * machine.lanes(self.itemsize)) if self.bias else 0
+
+    def scratch(self, machine: Machine) -> int:
+        """Elements of scratch that a call needs."""
+        job, direct = self._job(machine)
+        panels = job.panels(machine, machine.lanes(self.itemsize))
+        return panels + (0 if direct else job.plane.size) + 4 * self._line
+
+    def write(self, module: Module) -> None:
+        """Both functions and their entries."""
+        shape, machine = self.shape.flat(), module.machine
+        job, direct = self._job(machine)
+        lanes = module.lanes(self.element)
+        each = self._weights(machine) // shape.groups
+        f = module.function(
+            "kernel", aliased=("x", "grad"), x="ptr", grad="ptr", sums="ptr", scratch="ptr",
+            begin="i64", end="i64",
+        )  # fmt: skip
+        x, grad, sums = (f.pointer(name, self.element) for name in ("x", "grad", "sums"))
+        panels = aligned(f, f.pointer("scratch", self.element))
+        plane = panels.at(self._up(job.panels(machine, lanes)))
+        nothing = zero(f, self.element, lanes)
+        f.loop(0, self.sums(machine), lambda i: sums.store(nothing, i), lanes)
+        if not direct:
+            fill_zero(f, plane, job.plane.size)
+
+        def image(n: Value, g: Value) -> None:
+            given = x.at((n * shape.channels + g * shape.channels_each) * _area(shape.size))
+            source = given
+            if not direct:
+                stage(f, job.plane, given, plane)
+                source = plane
+            place = n * shape.outputs + g * shape.outputs_each
+            here = grad.at(place * _area(shape.out))
+            if self.bias:
+                first = g * (shape.outputs_each * lanes) + self._weights(machine)
+                conv_weight.add_bias(f, job, here, sums.at(first))
+            conv_weight.add_image(f, job, source, here, sums.at(g * each), panels)
+
+        self._over(f, image)
+        f.ret()
+        write_entry(module, "entry", f, self.KINDS)
+        self._write_finish(module, job, each)
+
+    def _write_finish(self, module: Module, job: WeightJob, each: int) -> None:
+        shape, lanes = self.shape, module.lanes(self.element)
+        f = module.function("finish", sums="ptr", dw="ptr", db="ptr", parts="i64")
+        sums, dw, db = (f.pointer(name, self.element) for name in ("sums", "dw", "db"))
+        whole = self.sums(module.machine)
+
+        def add(part: Value) -> None:
+            def some(i: Value) -> None:
+                sums.store(sums.load(i, lanes) + sums.load(part * whole + i, lanes), i)
+
+            f.loop(0, whole, some, lanes)
+
+        f.loop(1, f.arg("parts"), add)
+        depth = shape.channels_each * shape.taps
+
+        def channel(g: Value, o: Value) -> None:
+            own, to = sums.at(g * each), dw.at(g * (shape.outputs_each * depth))
+            f.loop(0, depth, lambda tap: conv_weight.finish(f, job, own, to, o, tap))
+
+        f.loop(0, shape.groups, lambda g: f.loop(0, shape.outputs_each, lambda o: channel(g, o)))
+        if self.bias:
+            biases = sums.at(self._weights(module.machine))
+            f.loop(0, shape.outputs, lambda o: db.store(biases.load(o * lanes, lanes).sum(), o))
+        f.ret()
+        write_entry(module, "finish_entry", f, self.FINISH)
+
+    def interpret(self, x: np.ndarray, grad: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same in numpy: what the kernel must agree with."""
+        shape = self.shape
+        dw = np.zeros((shape.outputs, shape.channels_each, *shape.kernel), x.dtype)
+        for o, r, window, i, j in _windows(shape, x):
+            dw[o, r, i, j] = (window * grad[:, o]).sum()
+        return dw, grad.sum((0, 2, 3))

@@ -1,0 +1,224 @@
+"""Correlation with a vector's lanes on output channels; and the job that both correlations take.
+
+Every pixel of the input is broadcast straight from its plane and multiplied with the weights of 16
+or 32 output channels: no columns are made. A tile of channels x pixels is transposed in registers
+when it is stored. conv_pixels.py has the other way round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from taper.backends.llvm.conv_tiles import (
+    Plane,
+    ceil_div,
+    divisor,
+    each_tile,
+    fill_zero,
+    store_pixels,
+    transposed,
+    zero,
+)
+from taper.backends.llvm.machine import Machine
+from taper.backends.llvm.text import Function, Pointer, Value
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """One image and group: for every output channel o and position (y, x), the sum over channels r
+    and kernel positions (i, j), in this order, of
+
+        weight[o, r, i, j] * source[r, y * step[0] + rows[i], x * step[1] + cols[j]]
+
+    `rows` are equally far apart. `target` has the strides of the output: channel, row, column.
+    """
+
+    reduced: int
+    outputs: int
+    rows: tuple[int, ...]
+    cols: tuple[int, ...]
+    plane: Plane
+    step: tuple[int, int]
+    size: tuple[int, int]
+    target: tuple[int, int, int]
+    relu: bool = False
+
+    @property
+    def taps(self) -> int:
+        """Kernel positions."""
+        return len(self.rows) * len(self.cols)
+
+    def start(self, source: Pointer, y: Value, x: Value) -> Pointer:
+        """Where the windows of the tile at (y, x) begin."""
+        return source.at(y * (self.step[0] * self.plane.cols) + x * self.step[1])
+
+    def end(self, f: Function, total: Value) -> Value:
+        """What is done with a finished sum. Written so, zero is one instruction and nan stays."""
+        return (total < 0.0).select(0.0, total) if self.relu else total
+
+
+def walk(
+    f: Function,
+    job: Correlation,
+    source: Pointer,
+    weights: Pointer,
+    lanes: int,
+    y: Value,
+    height: int,
+    sums: Sequence[Value],
+    body: Callable[[Pointer, Pointer, list[Value]], list[Value]],
+) -> list[Value]:
+    """sums = body(source, weights, sums) at every (reduced channel, kernel row).
+
+    The loops stay loops: of unrolled kernel rows LLVM would merge the loads that they share, and
+    run out of registers. Kernel rows that meet only padding, for all of the tile's rows, are left
+    out; what they would add is zero.
+    """
+    plane, count = job.plane, len(job.rows)
+    if not job.taps:
+        return list(sums)
+    step = job.rows[1] - job.rows[0] if count > 1 else 1
+    first: int | Value = 0
+    last: int | Value = count
+    if plane.top or plane.rows > plane.height:
+
+        def within(value: Value) -> Value:
+            return f.minimum(f.maximum(value, 0), count * step) // step
+
+        above = plane.top - job.rows[0] - y * job.step[0]
+        first = within(above + (step - 1 - (height - 1) * job.step[0]))
+        last = within(above + (plane.height - 1 + step))
+
+    def channel(r: Value, *now: Value) -> list[Value]:
+        s = source.at(r * plane.pitch + job.rows[0] * plane.cols)
+        w = weights.at(r * (job.taps * lanes))
+        if count == 1:
+            return body(s, w, list(now))
+
+        def row(i: Value, *now: Value) -> list[Value]:
+            return body(s.at(i * (step * plane.cols)), w.at(i * (len(job.cols) * lanes)), list(now))
+
+        return f.loop(first, last, row, init=now)
+
+    return f.loop(0, job.reduced, channel, init=sums)
+
+
+def most_pixels(machine: Machine, vectors: int) -> int:
+    """Pixels of a tile of `vectors` vectors of channels: sums, weights and one pixel in registers."""
+    return max(1, (machine.registers - 3 - vectors) // vectors)
+
+
+def channel_vectors(outputs: int, lanes: int, machine: Machine) -> int:
+    """Vectors of channels in a tile: two, or what divides their number. Three with 32 registers."""
+    vectors = ceil_div(outputs, lanes)
+    return next(v for v in ((2, 3, 1) if machine.registers >= 32 else (2, 1)) if vectors % v == 0)
+
+
+def packed_size(job: Correlation, lanes: int) -> int:
+    """Elements of packed weights: [tile][reduced][kernel position][lane]."""
+    return ceil_div(job.outputs, lanes) * job.reduced * job.taps * lanes
+
+
+def pack(
+    f: Function,
+    job: Correlation,
+    weights: Pointer,
+    packed: Pointer,
+    taps: Sequence[int],
+    lanes: int,
+    output_stride: int,
+    reduced_stride: int,
+) -> None:
+    """Lays strided weights out for `write`; the direction that is contiguous goes innermost."""
+    if job.outputs % lanes:
+        fill_zero(f, packed, packed_size(job, lanes))
+
+    def move(o: Value, r: Value) -> None:
+        place = (o // lanes * job.reduced + r) * (len(taps) * lanes) + o % lanes
+        given = weights.at(o * output_stride + r * reduced_stride)
+        for i, tap in enumerate(taps):
+            packed.store(given.load(tap), place + i * lanes)
+
+    if output_stride > reduced_stride:
+        f.loop(0, job.outputs, lambda o: f.loop(0, job.reduced, lambda r: move(o, r)))
+    else:
+        f.loop(0, job.reduced, lambda r: f.loop(0, job.outputs, lambda o: move(o, r)))
+
+
+def tile_lanes(job: Correlation, lanes: int, machine: Machine) -> int:
+    """Output channels of a tile."""
+    return lanes * channel_vectors(job.outputs, lanes, machine)
+
+
+def write(
+    f: Function,
+    job: Correlation,
+    source: Pointer,
+    packed: Pointer,
+    bias: Pointer | None,
+    target: Pointer,
+) -> None:
+    """All tiles of one image. `bias` has an element for each output channel."""
+    machine, element = f.module.machine, source.element
+    lanes = f.module.lanes(element)
+    vectors = channel_vectors(job.outputs, lanes, machine)
+    wide = lanes * vectors
+    height, width = job.size
+    most = most_pixels(machine, vectors)
+    cols = min(width, lanes, most)
+    rows = divisor(height, max(1, most // cols)) if width <= cols else 1
+
+    def tile(o: Value, valid: int, y: Value, x: Value, rows: int, cols: int) -> None:
+        live = [min(lanes, valid - lanes * v) for v in range(vectors)]
+        live = [n for n in live if n > 0]
+        weights = packed.at(o * (job.reduced * job.taps * wide))
+        start = [
+            zero(f, element, lanes)
+            if bias is None
+            else bias.load(o * wide + lanes * v, lanes, f.mask(n, lanes))
+            for v, n in enumerate(live)
+        ]
+        count = len(live)
+        here = job.start(source, y, x)
+        offsets = [
+            i * job.step[0] * job.plane.cols + p * job.step[1]
+            for i in range(rows)
+            for p in range(cols)
+        ]
+
+        def row_of_taps(s: Pointer, w: Pointer, sums: list[Value]) -> list[Value]:
+            for tap, col in enumerate(job.cols):
+                hidden = s.opaque()
+                factors = [w.load(tap * wide + lanes * v, lanes) for v in range(count)]
+                made = []
+                for number, offset in enumerate(offsets):
+                    pixel = hidden.broadcast(offset + col, lanes)
+                    made += [
+                        f.fma(pixel, factors[v], sums[number * count + v]) for v in range(count)
+                    ]
+                sums = made
+            return sums
+
+        sums = walk(f, job, here, weights, wide, y, rows, start * (rows * cols), row_of_taps)
+        to_channel, to_row, to_col = job.target
+        place = target.at(o * (wide * to_channel) + y * to_row + x * to_col)
+        for v, n in enumerate(live):
+            for i in range(rows):
+                line = [job.end(f, sums[(i * cols + p) * count + v]) for p in range(cols)]
+                for c, pixels in enumerate(transposed(f, line)[:n]):
+                    where = place.at((lanes * v + c) * to_channel + i * to_row)
+                    store_pixels(where, pixels, cols, to_col)
+
+    def image(o: Value, valid: int) -> None:
+        each_tile(
+            f, height, rows,
+            lambda y, r: each_tile(
+                f, width, cols, lambda x, c: tile(o, valid, y, x, r, c)
+            ),
+        )  # fmt: skip
+
+    full = job.outputs // wide
+    f.loop(0, full, lambda o: image(o, wide))
+    if job.outputs % wide:
+        image(f.const(full, "i64"), job.outputs % wide)

@@ -1,0 +1,307 @@
+"""Gradients of a convolution's weight and bias: sums over images and positions.
+
+Sums of a block of the weight stay in registers for a whole image. With many output channels the
+lanes are channels: the output's gradient is transposed to [position][channel] and every input pixel
+is broadcast. With few, every sum is a vector over 16 columns of pixels, and its lanes are added up
+once, after the last image. Both leave their sums in `sums`, which parts of a batch can be added to
+separately; `finish` adds the parts and lays the result out as the weight.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from taper.backends.llvm.conv_channels import channel_vectors, most_pixels
+from taper.backends.llvm.conv_tiles import (
+    Plane,
+    ceil_div,
+    divisor,
+    each_tile,
+    load_pixels,
+    pieces,
+    transposed,
+    zero,
+)
+from taper.backends.llvm.machine import Machine
+from taper.backends.llvm.text import Function, Pointer, Value
+
+
+@dataclass(frozen=True)
+class WeightJob:
+    """One image and group: sums[o, r, i, j] += grad[o, y, x] * source[r, y * stride[0] + i *
+    dilation[0], x * stride[1] + j * dilation[1]] over all positions (y, x).
+    """
+
+    reduced: int
+    outputs: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    plane: Plane
+    size: tuple[int, int]
+    by_channels: bool
+
+    @property
+    def taps(self) -> int:
+        """Kernel positions."""
+        return self.kernel[0] * self.kernel[1]
+
+    @property
+    def positions(self) -> int:
+        """Positions of an image."""
+        return self.size[0] * self.size[1]
+
+    def wide(self, machine: Machine, lanes: int) -> int:
+        """Output channels of a tile, where lanes are channels."""
+        return lanes * channel_vectors(self.outputs, lanes, machine)
+
+    def sums(self, machine: Machine, lanes: int) -> int:
+        """Elements of a group's sums: [tile][r][kernel position][o], or [o][r][position][lane]."""
+        if self.by_channels:
+            wide = self.wide(machine, lanes)
+            return ceil_div(self.outputs, wide) * self.reduced * self.taps * wide
+        return self.outputs * self.reduced * self.taps * lanes
+
+    def panels(self, machine: Machine, lanes: int) -> int:
+        """Elements of the transposed gradient."""
+        if not self.by_channels:
+            return 0
+        wide = self.wide(machine, lanes)
+        return ceil_div(self.outputs, wide) * self.positions * wide
+
+    def offsets(self) -> list[int]:
+        """Where kernel positions begin in a channel of the source."""
+        return [
+            i * self.dilation[0] * self.plane.cols + j * self.dilation[1]
+            for i in range(self.kernel[0])
+            for j in range(self.kernel[1])
+        ]
+
+
+def add_image(
+    f: Function, job: WeightJob, source: Pointer, grad: Pointer, sums: Pointer, panels: Pointer
+) -> None:
+    """Adds an image's share to the sums of a group."""
+    if not job.by_channels:
+        _pixels(f, job, source, grad, sums)
+        return
+    machine, lanes = f.module.machine, f.module.lanes(source.element)
+    wide = job.wide(machine, lanes)
+    _lay_panels(f, job, grad, panels, wide)
+    f.loop(
+        0,
+        ceil_div(job.outputs, wide),
+        lambda t: _channels(
+            f,
+            job,
+            source,
+            panels.at(t * (job.positions * wide)),
+            sums.at(t * (job.reduced * job.taps * wide)),
+            wide // lanes,
+        ),
+    )
+
+
+def add_bias(f: Function, job: WeightJob, grad: Pointer, sums: Pointer) -> None:
+    """Adds the gradient's positions to [o][lane]; up to four partial sums of an image at a time."""
+    element, lanes = grad.element, f.module.lanes(grad.element)
+    size = job.positions
+    whole = size // (4 * lanes) * (4 * lanes)
+    nothing = zero(f, element, lanes)
+
+    def channel(o: Value) -> None:
+        line = grad.at(o * size)
+        parts = f.loop(
+            0,
+            whole,
+            lambda i, *now: [n + line.load(i + lanes * k, lanes) for k, n in enumerate(now)],
+            4 * lanes,
+            [nothing] * 4,
+        )
+        total = (parts[0] + parts[1]) + (parts[2] + parts[3]) if whole else nothing
+        for x in range(whole, size, lanes):
+            total = total + line.load(x, lanes, f.mask(size - x, lanes))
+        sums.store(sums.load(o * lanes, lanes) + total, o * lanes)
+
+    f.loop(0, job.outputs, channel)
+
+
+def _lay_panels(f: Function, job: WeightJob, grad: Pointer, panels: Pointer, wide: int) -> None:
+    """[channel][position] to [tile][position][channel], padded with zeros."""
+    element, lanes = grad.element, f.module.lanes(grad.element)
+    size = job.positions
+    nothing = zero(f, element, lanes)
+
+    def block(p: Value, count: int, o: Value, live: int) -> None:
+        rows = [
+            grad.load((o + c) * size + p, lanes, f.mask(count, lanes)) if c < live else nothing
+            for c in range(lanes)
+        ]
+        out = panels.at(o // wide * (size * wide) + o % wide)
+        for i, value in enumerate(transposed(f, rows)[:count]):
+            out.store(value, (p + i) * wide)
+
+    def line(o: Value, live: int) -> None:
+        whole = size // lanes * lanes
+        f.loop(0, whole, lambda p: block(p, lanes, o, live), lanes)
+        if size > whole:
+            block(f.const(whole, "i64"), size - whole, o, live)
+
+    full = job.outputs // lanes * lanes
+    f.loop(0, full, lambda o: line(o, lanes), lanes)
+    if job.outputs > full:
+        line(f.const(full, "i64"), job.outputs - full)
+    for empty in range(full + lanes * (job.outputs > full), ceil_div(full, wide) * wide, lanes):
+        place = panels.at(empty // wide * (size * wide) + empty % wide)
+        f.loop(0, size, lambda p, place=place: place.store(nothing, p * wide))
+
+
+def _channels(
+    f: Function, job: WeightJob, source: Pointer, panel: Pointer, sums: Pointer, vectors: int
+) -> None:
+    """A block of (r, kernel position) x channels at a time, over all positions of the image."""
+    lanes = f.module.lanes(source.element)
+    wide, most = vectors * lanes, most_pixels(f.module.machine, vectors)
+    height, width = job.size
+    unroll = divisor(width, 4)
+
+    def block(s: Pointer, place: Pointer, offsets: list[int]) -> None:
+        start = [
+            place.load(m * wide + lanes * v, lanes)
+            for m in range(len(offsets))
+            for v in range(vectors)
+        ]
+
+        def row(y: Value, *now: Value) -> list[Value]:
+            def some(x: Value, *now: Value) -> list[Value]:
+                here = s.at(y * (job.stride[0] * job.plane.cols) + x * job.stride[1])
+                given = panel.at((y * width + x) * wide)
+                sums = list(now)
+                for u in range(unroll):
+                    hidden = here.opaque()
+                    factors = [given.load(u * wide + lanes * v, lanes) for v in range(vectors)]
+                    for m, offset in enumerate(offsets):
+                        pixel = hidden.broadcast(offset + u * job.stride[1], lanes)
+                        for v in range(vectors):
+                            number = m * vectors + v
+                            sums[number] = f.fma(pixel, factors[v], sums[number])
+                return sums
+
+            return f.loop(0, width, some, unroll, now)
+
+        for number, total in enumerate(f.loop(0, height, row, init=start)):
+            m, v = divmod(number, vectors)
+            place.store(total, m * wide + lanes * v)
+
+    offsets, pitch = job.offsets(), job.plane.pitch
+    if job.taps <= most:  # several input channels at a time
+        for start, size, count in pieces(job.reduced, most // job.taps):
+            several = [c * pitch + offset for c in range(size) for offset in offsets]
+
+            def at(i: Value, start: int = start, size: int = size,
+                   several: list[int] = several) -> None:  # fmt: skip
+                r = i * size + start
+                block(source.at(r * pitch), sums.at(r * (job.taps * wide)), several)
+
+            f.loop(0, count, at)
+        return
+
+    def channel(r: Value) -> None:
+        for start, size, count in pieces(job.taps, most):
+            for first in range(start, start + count * size, size):
+                block(
+                    source.at(r * pitch),
+                    sums.at((r * job.taps + first) * wide),
+                    offsets[first : first + size],
+                )
+
+    f.loop(0, job.reduced, channel)
+
+
+def _pixels(f: Function, job: WeightJob, source: Pointer, grad: Pointer, sums: Pointer) -> None:
+    """A block of channels x kernel positions at a time; lanes are columns of pixels."""
+    lanes = f.module.lanes(source.element)
+    height, width = job.size
+    registers = f.module.machine.registers
+    row_of_taps = [
+        list(range(i * job.kernel[1], (i + 1) * job.kernel[1])) for i in range(job.kernel[0])
+    ]
+    if job.taps <= 3 * registers // 8:
+        row_of_taps = [list(range(job.taps))]
+    sums_at_most = 3 * registers // 4
+    groups = [
+        line[first : first + sums_at_most]
+        for line in row_of_taps
+        for first in range(0, len(line), sums_at_most)
+    ]
+    most = max(1, sums_at_most // max(len(group) for group in groups))
+
+    def block(o: Value, channels: int, r: Value, group: list[int]) -> None:
+        places = [
+            ((o + c) * (job.reduced * job.taps) + r * job.taps + tap) * lanes
+            for c in range(channels)
+            for tap in group
+        ]
+        # With one channel, rows of the output share rows of the source.
+        tall = divisor(height, 4) if channels == 1 else 1
+
+        def rows(y: Value, *now: Value) -> list[Value]:
+            made = list(now)
+            for x in range(0, width, lanes):
+                mask = f.mask(width - x, lanes)
+                given = [
+                    [
+                        grad.load((o + c) * (height * width) + (y + u) * width + x, lanes, mask)
+                        for c in range(channels)
+                    ]
+                    for u in range(tall)
+                ]
+                here = source.at(
+                    r * job.plane.pitch + y * (job.stride[0] * job.plane.cols) + x * job.stride[1]
+                )
+                needed = sorted(
+                    (
+                        tap % job.kernel[1] * job.dilation[1],
+                        u * job.stride[0] + tap // job.kernel[1] * job.dilation[0],
+                        number,
+                        u,
+                    )
+                    for u in range(tall)
+                    for number, tap in enumerate(group)
+                )
+                for col, row, number, u in needed:
+                    # Past the row's end the source is zero, too: its nan would stay nan.
+                    pixels = load_pixels(
+                        here.at(row * job.plane.cols + col), lanes, job.stride[1], width - x
+                    )
+                    for c in range(channels):
+                        at = c * len(group) + number
+                        made[at] = f.fma(pixels, given[u][c], made[at])
+            return made
+
+        start = [sums.load(place, lanes) for place in places]
+        for place, total in zip(places, f.loop(0, height, rows, tall, start), strict=True):
+            sums.store(total, place)
+
+    def channels(o: Value, size: int) -> None:
+        def reduced(r: Value) -> None:
+            for group in groups:
+                block(o, size, r, group)
+
+        f.loop(0, job.reduced, reduced)
+
+    each_tile(f, job.outputs, most, channels)
+
+
+def finish(
+    f: Function, job: WeightJob, sums: Pointer, weight: Pointer, channel: Value, tap: Value
+) -> None:
+    """Writes weight[channel, tap] of a group from its sums; `tap` counts (r, kernel position)."""
+    machine, lanes = f.module.machine, f.module.lanes(sums.element)
+    each = job.reduced * job.taps
+    if job.by_channels:
+        wide = job.wide(machine, lanes)
+        total = sums.load((channel // wide * each + tap) * wide + channel % wide)
+    else:
+        total = sums.load((channel * each + tap) * lanes, lanes).sum()
+    weight.store(total, channel * each + tap)
