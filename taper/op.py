@@ -180,14 +180,17 @@ def public(
         from taper import variants
 
         own = name or function.__name__
-        if name is not None:  # so that it prints, and pickles, as what users know
-            place = namespaces[0].partition(":")[0]
-            function.__name__ = function.__qualname__ = name
-            function.__module__ = "taper" if place == "torch" else "taper." + place
+        first = (namespaces or ("torch",))[0].partition(":")[0]
+        home = "taper" if first == "torch" else "taper." + first
+        if name is not None or "<locals>" in function.__qualname__:  # prints and pickles as known
+            function.__name__ = function.__qualname__ = own
+            function.__module__ = home
         record = Public(function, own, method, inplace, out, namespaces, aliases)
         PUBLIC.append(record)
         spelled = variants.with_numpy_spelling(function)
         called = variants.with_out(spelled, own) if out else spelled
+        if called is not function:
+            called.__module__ = home
         for place in namespaces:
             space, _, renamed = place.partition(":")
             for each in (renamed,) if renamed else (own, *aliases):
@@ -201,6 +204,7 @@ def public(
                 METHODS[each + "_"] = changed
                 if method and each + "_" in TORCH_LEVEL_IN_PLACE:
                     NAMESPACES.setdefault("torch", {})[each + "_"] = changed
+                    changed.__module__ = "taper"
         return function
 
     return publish

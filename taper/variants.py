@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from inspect import Parameter, Signature, signature
 from typing import Any
 
 from taper.dtypes import cpp_name
@@ -31,6 +30,7 @@ def _dressed(wrapper: Any, function: Any, name: str) -> Any:
 def parameters(function: Any) -> tuple[str, ...]:
     """Names of the function's parameters, keyword-only ones included."""
     function = getattr(function, "__wrapped__", function)
+    function = getattr(function, "function", function)
     code = function.__code__
     return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
@@ -72,8 +72,9 @@ def with_out(function: Callable[..., Any], name: str) -> Callable[..., Any]:
                 )
         return write_out(name, function, args, kwargs, out)
 
-    called.__signature__ = _with_out_parameter(signature(function))  # type: ignore[attr-defined]
-    return _dressed(called, function, name)
+    made = _dressed(called, function, name)
+    made.__wrapped__ = _WithOut(function)
+    return made
 
 
 def _unless_no_tensor(
@@ -88,11 +89,28 @@ def _unless_no_tensor(
     return error
 
 
-def _with_out_parameter(plain: Signature) -> Signature:
-    given = list(plain.parameters.values())
-    place = len(given) - (bool(given) and given[-1].kind is Parameter.VAR_KEYWORD)
-    given.insert(place, Parameter("out", Parameter.KEYWORD_ONLY, default=None))
-    return plain.replace(parameters=given)
+class _WithOut:
+    """What a function with `out` wraps. `inspect.signature` looks here, and only then is the
+    signature made: several hundred of them would be half the time of importing taper.
+    """
+
+    __slots__ = ("function",)
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+    @property
+    def __signature__(self) -> Any:
+        from inspect import Parameter, signature
+
+        plain = signature(self.function)
+        given = list(plain.parameters.values())
+        place = len(given) - (bool(given) and given[-1].kind is Parameter.VAR_KEYWORD)
+        given.insert(place, Parameter("out", Parameter.KEYWORD_ONLY, default=None))
+        return plain.replace(parameters=given)
 
 
 def in_place(function: Callable[..., Any], name: str) -> Callable[..., Any]:
