@@ -395,12 +395,20 @@ class FoldWindows(View):
     view = False
 
     def forward(self, m: Any, source: Any, *, shape: Any, axis: int, size: int, step: int) -> Any:
-        made = np.zeros(shape, source.dtype)
+        # A place is in `deep` windows at most. In rows of `step` elements, the k-th row of every
+        # window is added at once, each to the row after the one of the window before it.
+        count, length = source.shape[axis], shape[axis]
+        deep = -(-size // step)
+        rows = max(count + deep - 1, -(-length // step))
+        made = np.zeros((*shape[:axis], rows, step, *shape[axis + 1 :]), source.dtype)
         lead = (slice(None),) * axis
-        count = source.shape[axis]
-        for k in range(size):
-            made[(*lead, slice(k, k + (count - 1) * step + 1, step))] += source[..., k]
-        return made
+        windows = np.moveaxis(source, -1, axis + 1)
+        for k in range(deep):
+            width = min(step, size - k * step)
+            part = windows[(*lead, slice(None), slice(k * step, k * step + width))]
+            made[(*lead, slice(k, k + count), slice(width))] += part
+        made = made.reshape(*shape[:axis], rows * step, *shape[axis + 1 :])
+        return np.ascontiguousarray(made[(*lead, slice(length))])
 
     def vjp(
         self,
