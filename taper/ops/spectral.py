@@ -28,12 +28,22 @@ def _warn_once(text: str) -> None:
 
 def _described(name: str, input: Tensor, window: Tensor | None, **settings: Any) -> str:
     """The call, as PyTorch writes it in front of an error."""
-    kind = f"{input.type()}{list(input.shape)}"
+    kind = input.type()
+    if name == "istft":  # here the inner name of the type is printed
+        kind = f"CPU{kind.removeprefix('torch.').removesuffix('Tensor')}Type"
+    kind += str(list(input.shape))
     shown = "None" if window is None else f"{window.type()}{{{list(window.shape)}}}"
     values = {k: int(v) if isinstance(v, bool) else v for k, v in settings.items()}
     sizes = [f"{k}={values.pop(k)}" for k in ("n_fft", "hop_length", "win_length")]
     rest = [f"{k}={v}" for k, v in values.items()]
     return f"{name}({', '.join([kind, *sizes, 'window=' + shown, *rest])})"
+
+
+def _require_int(name: str, n_fft: Any) -> None:
+    if isinstance(n_fft, bool) or not hasattr(n_fft, "__index__"):
+        raise TypeError(
+            f"{name}(): argument 'n_fft' (position 2) must be int, not {type(n_fft).__name__}"
+        )
 
 
 def _widened_window(window: Tensor | None, like: Tensor, length: int, n_fft: int) -> Tensor | None:
@@ -70,6 +80,7 @@ def stft(
     Raises: RuntimeError for sizes that do not fit, a missing return_complex where all is real, and
         onesided=True where it is not.
     """
+    _require_int("stft", n_fft)
     if center and align_to_window is not None:
         raise RuntimeError("stft align_to_window should only be set when center = false")
     if center:
@@ -137,6 +148,10 @@ def _check_stft(input: Tensor, window: Tensor | None, **settings: Any) -> None:
         reason = "expected a tensor of floating point or complex values"
     elif input.dim() not in (1, 2):
         reason = "expected a 1D or 2D tensor"
+    elif input._array.dtype.itemsize == 2:
+        raise RuntimeError(
+            f"MKL FFT doesn't support tensors of type: {dtypes.cpp_name(input.dtype)}"
+        )
     elif not 0 < n_fft <= _samples(input, settings):
         reason = f"expected 0 < n_fft < {input.shape[-1]}, but got n_fft={n_fft}"
     elif hop <= 0:
@@ -180,6 +195,7 @@ def istft(
         with their overlaps, are somewhere 0.
     Source: Griffin and Lim, Signal estimation from modified short-time Fourier transform, 1984.
     """
+    _require_int("istft", n_fft)
     if window is None:
         _warn_once(
             "A window was not provided. A rectangular window will be applied. Please provide the "
