@@ -16,6 +16,7 @@ from taper.backends.llvm.conv_tiles import (
     divisor,
     each_tile,
     fill_zero,
+    pieces,
     store_pixels,
     transposed,
     zero,
@@ -31,7 +32,7 @@ class Correlation:
 
         weight[o, r, i, j] * source[r, y * step[0] + rows[i], x * step[1] + cols[j]]
 
-    `rows` are equally far apart. `target` has the strides of the output: channel, row, column.
+    `rows` are equally far apart, and so are `cols`. `target` has the strides of the output: channel, row, column.
     """
 
     reduced: int
@@ -58,6 +59,10 @@ class Correlation:
         return (total < 0.0).select(0.0, total) if self.relu else total
 
 
+# Kernel columns that are written out one after another; more of them make a loop.
+_UNROLLED = 8
+
+
 def walk(
     f: Function,
     job: Correlation,
@@ -67,9 +72,10 @@ def walk(
     y: Value,
     height: int,
     sums: Sequence[Value],
-    body: Callable[[Pointer, Pointer, list[Value]], list[Value]],
+    body: Callable[[Pointer, Pointer, Sequence[int], list[Value]], list[Value]],
 ) -> list[Value]:
-    """sums = body(source, weights, sums) at every (reduced channel, kernel row).
+    """sums = body(source, weights, columns, sums) at every (reduced channel, kernel row), for some
+    kernel columns at a time, given as offsets in the source.
 
     The loops stay loops: of unrolled kernel rows LLVM would merge the loads that they share, and
     run out of registers. Kernel rows that meet only padding, for all of the tile's rows, are left
@@ -79,6 +85,7 @@ def walk(
     if not job.taps:
         return list(sums)
     step = job.rows[1] - job.rows[0] if count > 1 else 1
+    apart = job.cols[1] - job.cols[0] if len(job.cols) > 1 else 1
     first: int | Value = 0
     last: int | Value = count
     if plane.top or plane.rows > plane.height:
@@ -90,16 +97,27 @@ def walk(
         first = within(above + (step - 1 - (height - 1) * job.step[0]))
         last = within(above + (plane.height - 1 + step))
 
+    def columns(s: Pointer, w: Pointer, now: list[Value]) -> list[Value]:
+        for start, size, times in pieces(len(job.cols), _UNROLLED):
+            offsets = [i * apart for i in range(size)]
+
+            def some(i: Value, *now: Value, start: int = start, size: int = size,
+                     offsets: list[int] = offsets) -> list[Value]:  # fmt: skip
+                here = s.at(i * (size * apart) + start * apart)
+                return body(here, w.at(i * (size * lanes) + start * lanes), offsets, list(now))
+
+            now = f.loop(0, times, some, init=now)
+        return now
+
     def channel(r: Value, *now: Value) -> list[Value]:
-        s = source.at(r * plane.pitch + job.rows[0] * plane.cols)
+        s = source.at(r * plane.pitch + (job.rows[0] * plane.cols + job.cols[0]))
         w = weights.at(r * (job.taps * lanes))
-        if count == 1:
-            return body(s, w, list(now))
 
         def row(i: Value, *now: Value) -> list[Value]:
-            return body(s.at(i * (step * plane.cols)), w.at(i * (len(job.cols) * lanes)), list(now))
+            place = i * (len(job.cols) * lanes)
+            return columns(s.at(i * (step * plane.cols)), w.at(place), list(now))
 
-        return f.loop(first, last, row, init=now)
+        return columns(s, w, list(now)) if count == 1 else f.loop(first, last, row, init=now)
 
     return f.loop(0, job.reduced, channel, init=sums)
 
@@ -187,8 +205,10 @@ def write(
             for p in range(cols)
         ]
 
-        def row_of_taps(s: Pointer, w: Pointer, sums: list[Value]) -> list[Value]:
-            for tap, col in enumerate(job.cols):
+        def row_of_taps(
+            s: Pointer, w: Pointer, columns: Sequence[int], sums: list[Value]
+        ) -> list[Value]:
+            for tap, col in enumerate(columns):
                 hidden = s.opaque()
                 factors = [w.load(tap * wide + lanes * v, lanes) for v in range(count)]
                 made = []

@@ -7,7 +7,7 @@ serves all channels of the tile. The job is described in conv_channels.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from taper.backends.llvm.conv_channels import Correlation, walk
 from taper.backends.llvm.conv_tiles import ceil_div, each_tile, load_pixels, store_pixels, zero
@@ -73,8 +73,10 @@ def write(
                 for v in range(vectors)
             ]
 
-        def row_of_taps(s: Pointer, w: Pointer, sums: list[Value]) -> list[Value]:
-            for tap, col in enumerate(job.cols):
+        def row_of_taps(
+            s: Pointer, w: Pointer, columns: Sequence[int], sums: list[Value]
+        ) -> list[Value]:
+            for tap, col in enumerate(columns):
                 lines = [line(s, i * job.step[0], col) for i in range(rows)]
                 made = []
                 for c in range(channels):

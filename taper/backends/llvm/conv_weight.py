@@ -25,6 +25,8 @@ from taper.backends.llvm.conv_tiles import (
 from taper.backends.llvm.machine import Machine
 from taper.backends.llvm.text import Function, Pointer, Value
 
+Pair = tuple[int, int]
+
 
 @dataclass(frozen=True)
 class WeightJob:
@@ -207,13 +209,25 @@ def _channels(
         return
 
     def channel(r: Value) -> None:
+        own, to = source.at(r * pitch), sums.at(r * (job.taps * wide))
+        if job.taps > 4 * most:  # too many to be written out: each kernel row by itself
+            columns = offsets[: job.kernel[1]]
+
+            def row(i: Value) -> None:
+                def some(j: Value, size: int) -> None:
+                    block(
+                        own.at(i * (job.dilation[0] * job.plane.cols) + j * job.dilation[1]),
+                        to.at((i * job.kernel[1] + j) * wide),
+                        columns[:size],
+                    )
+
+                each_tile(f, job.kernel[1], most, some)
+
+            f.loop(0, job.kernel[0], row)
+            return
         for start, size, count in pieces(job.taps, most):
             for first in range(start, start + count * size, size):
-                block(
-                    source.at(r * pitch),
-                    sums.at((r * job.taps + first) * wide),
-                    offsets[first : first + size],
-                )
+                block(own, to.at(first * wide), offsets[first : first + size])
 
     f.loop(0, job.reduced, channel)
 
@@ -223,72 +237,74 @@ def _pixels(f: Function, job: WeightJob, source: Pointer, grad: Pointer, sums: P
     lanes = f.module.lanes(source.element)
     height, width = job.size
     registers = f.module.machine.registers
-    row_of_taps = [
-        list(range(i * job.kernel[1], (i + 1) * job.kernel[1])) for i in range(job.kernel[0])
-    ]
-    if job.taps <= 3 * registers // 8:
-        row_of_taps = [list(range(job.taps))]
     sums_at_most = 3 * registers // 4
-    groups = [
-        line[first : first + sums_at_most]
-        for line in row_of_taps
-        for first in range(0, len(line), sums_at_most)
-    ]
-    most = max(1, sums_at_most // max(len(group) for group in groups))
+    merged = job.taps <= sums_at_most // 2
+    # Kernel rows and columns of a block.
+    tall = job.kernel[0] if merged else 1
+    broad = min(job.kernel[1], sums_at_most)
+    most = max(1, sums_at_most // (tall * broad))
 
-    def block(o: Value, channels: int, r: Value, group: list[int]) -> None:
+    def block(o: Value, channels: int, r: Value, i: Value, j: Value, taps: list[Pair]) -> None:
         places = [
-            ((o + c) * (job.reduced * job.taps) + r * job.taps + tap) * lanes
+            ((o + c) * (job.reduced * job.taps) + r * job.taps)
+            + ((i + a) * job.kernel[1] + (j + b))
             for c in range(channels)
-            for tap in group
+            for a, b in taps
         ]
         # With one channel, rows of the output share rows of the source.
-        tall = divisor(height, 4) if channels == 1 else 1
+        rows_at_once = divisor(height, 4) if channels == 1 else 1
+        needed = sorted(
+            (b * job.dilation[1], u * job.stride[0] + a * job.dilation[0], number, u)
+            for u in range(rows_at_once)
+            for number, (a, b) in enumerate(taps)
+        )
+        first = source.at(
+            r * job.plane.pitch + i * (job.dilation[0] * job.plane.cols) + j * job.dilation[1]
+        )
 
         def rows(y: Value, *now: Value) -> list[Value]:
-            made = list(now)
-            for x in range(0, width, lanes):
-                mask = f.mask(width - x, lanes)
+            def some(x: Value, *now: Value, count: int = lanes) -> list[Value]:
+                mask = f.mask(count, lanes)
                 given = [
                     [
                         grad.load((o + c) * (height * width) + (y + u) * width + x, lanes, mask)
                         for c in range(channels)
                     ]
-                    for u in range(tall)
+                    for u in range(rows_at_once)
                 ]
-                here = source.at(
-                    r * job.plane.pitch + y * (job.stride[0] * job.plane.cols) + x * job.stride[1]
-                )
-                needed = sorted(
-                    (
-                        tap % job.kernel[1] * job.dilation[1],
-                        u * job.stride[0] + tap // job.kernel[1] * job.dilation[0],
-                        number,
-                        u,
-                    )
-                    for u in range(tall)
-                    for number, tap in enumerate(group)
-                )
+                here = first.at(y * (job.stride[0] * job.plane.cols) + x * job.stride[1])
+                made = list(now)
                 for col, row, number, u in needed:
                     # Past the row's end the source is zero, too: its nan would stay nan.
-                    pixels = load_pixels(
-                        here.at(row * job.plane.cols + col), lanes, job.stride[1], width - x
-                    )
+                    place = here.at(row * job.plane.cols + col)
+                    pixels = load_pixels(place, lanes, job.stride[1], count)
                     for c in range(channels):
-                        at = c * len(group) + number
+                        at = c * len(taps) + number
                         made[at] = f.fma(pixels, given[u][c], made[at])
-            return made
+                return made
 
-        start = [sums.load(place, lanes) for place in places]
-        for place, total in zip(places, f.loop(0, height, rows, tall, start), strict=True):
-            sums.store(total, place)
+            whole = width // lanes * lanes
+            made = f.loop(0, whole, some, lanes, now)
+            return (
+                some(f.const(whole, "i64"), *made, count=width - whole) if width > whole else made
+            )
+
+        start = [sums.load(place * lanes, lanes) for place in places]
+        for place, total in zip(places, f.loop(0, height, rows, rows_at_once, start), strict=True):
+            sums.store(total, place * lanes)
+
+    def taps(o: Value, size: int, r: Value) -> None:
+        def row(i: Value) -> None:
+            def columns(j: Value, count: int) -> None:
+                both = [(a, b) for a in range(tall) for b in range(count)]
+                block(o, size, r, i, j, both)
+
+            each_tile(f, job.kernel[1], broad, columns)
+
+        f.loop(0, job.kernel[0] // tall, row)
 
     def channels(o: Value, size: int) -> None:
-        def reduced(r: Value) -> None:
-            for group in groups:
-                block(o, size, r, group)
-
-        f.loop(0, job.reduced, reduced)
+        f.loop(0, job.reduced, lambda r: taps(o, size, r))
 
     each_tile(f, job.outputs, most, channels)
 
