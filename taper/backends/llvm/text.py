@@ -246,6 +246,10 @@ class Value:
         """Sum of the elements."""
         return self.fold(lambda a, b: a + b)
 
+    def pointer(self, element: str) -> Pointer:
+        """This address, as one of elements of a type."""
+        return Pointer(self.f, self.name, element)
+
 
 def _is(value: Any, number: int) -> bool:
     return type(value) is int and value == number
@@ -268,6 +272,11 @@ class Pointer:
             "ptr", f"getelementptr {self.element}, ptr {self.name}, i64 {place.name}"
         )
         return Pointer(self.f, made.name, self.element)
+
+    @property
+    def address(self) -> Value:
+        """The address as a value, which a loop can carry and `select` can choose."""
+        return Value(self.f, self.name, "ptr")
 
     def as_(self, element: str) -> Pointer:
         """The same address, for elements of another type."""
@@ -435,15 +444,16 @@ class Function:
             return Value(self, "", "void")
         return self.emit(kind, f"call {kind} @{name}({given})")
 
-    def call(self, function: Function, *args: Any) -> Value:
-        """A call of a function of this module."""
+    def call(self, function: Function, *args: Any, at: Value | None = None) -> Value:
+        """A call of a function of this module, or `at` an address of one with the same parameters."""
         kinds = list(function.params.values())
         given = [self.const(a, k) for a, k in zip(args, kinds, strict=True)]
         text = ", ".join(f"{k} {a.name}" for k, a in zip(kinds, given, strict=True))
+        target = f"@{function.name}" if at is None else at.name
         if function.result == "void":
-            self.line(f"call void @{function.name}({text})")
+            self.line(f"call void {target}({text})")
             return Value(self, "", "void")
-        return self.emit(function.result, f"call {function.result} @{function.name}({text})")
+        return self.emit(function.result, f"call {function.result} {target}({text})")
 
     def same(self, name: str, *args: Value) -> Value:
         """An intrinsic whose operands and result are of one type: same("llvm.fma", x, y, z)."""
@@ -576,11 +586,11 @@ class Module:
         return made
 
     def once(self, name: str, write: Callable[[Function], None], result: str = "void",
-             **params: str) -> Function:  # fmt: skip
+             aliased: Sequence[str] = (), **params: str) -> Function:  # fmt: skip
         """An internal function, written by `write` the first time it is asked for."""
         found = self.functions.get(name)
         if found is None:
-            found = self.function(name, result, True, (), **params)
+            found = self.function(name, result, True, aliased, **params)
             write(found)
         return found
 
@@ -588,7 +598,9 @@ class Module:
         """The address, for use in `f`, of a constant table; the same name is the same table."""
         inner = ", ".join(f"{element} {literal(v, element)}" for v in values)
         kind = f"[{len(values)} x {element}]"
-        self.constants[name] = f"@{name} = internal unnamed_addr constant {kind} [{inner}], align 64"
+        self.constants[name] = (
+            f"@{name} = internal unnamed_addr constant {kind} [{inner}], align 64"
+        )
         return Pointer(f, "@" + name, element)
 
     def declare(self, name: str, result: str, params: Sequence[str]) -> None:

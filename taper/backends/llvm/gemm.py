@@ -1,0 +1,369 @@
+"""Matrix products: C = relu(A @ B + seed), for all sizes and strides with one kernel.
+
+Nothing is specialised to a shape: a product of any size runs code that was compiled once, because
+only the tiles (tile.py) are worth unrolling, and their loops do not care how often they run. What a
+shape decides, how it is cut into blocks and which operands are copied, is a row of integers: `Plan`.
+
+Three loops, from the outside: blocks of columns, so that a block of B stays in the second-level
+cache; blocks of k, so that the rows of a tile stay in the first; rows of tiles, each of which reads
+its rows of A once and the block of B from its beginning to its end. Rows are shared out evenly,
+64 as 14 + 14 + 12 + 12 + 12 and never as 14 + 14 + 14 + 14 + 8: a low tile is a slow one.
+
+The sum of an element runs along k in order, one fused multiply-add after the other, and is written
+to memory between blocks of k: it depends on k alone, neither on the number of rows nor on where the
+element stands. It differs from numpy's in rounding only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from taper.backends.llvm import call
+from taper.backends.llvm.machine import Machine
+from taper.backends.llvm.pack import least, pack_panel, pack_rows
+from taper.backends.llvm.text import SIZES, Function, Module, Pointer, Value
+from taper.backends.llvm.tile import VECS, heights, most_rows, tile
+
+# Bytes along k of a block: a tile's rows of A (14 x 1536) leave a third of the first-level cache.
+_BLOCK_K = 1536
+# Rows this many bytes apart compete for the same few sets of the first-level cache.
+_ALIAS = 2048
+
+KINDS = ("array", "array", "array", "array", "array", "array", "int", "int")
+
+
+def _up(x: int, unit: int) -> int:
+    return -(-x // unit) * unit
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a product of a certain shape runs; sizes and strides in elements, the order is the kernel's.
+
+    `a_row` and `b_row` are the strides of the dimension that does not run along memory. `pack_b` is
+    the least number of rows for which B is copied. The batched kernel reads the last five too.
+    """
+
+    n: int
+    k: int
+    block_n: int
+    block_k: int
+    a_row: int
+    b_row: int
+    c_row: int
+    seed_row: int
+    seeded: int
+    pack_a: int
+    pack_b: int
+    rows: int = 0
+    a_batch: int = 0
+    b_batch: int = 0
+    c_batch: int = 0
+    seed_batch: int = 0
+
+    def numbers(self) -> np.ndarray:
+        """What the kernel reads."""
+        return np.array([getattr(self, field.name) for field in fields(self)], np.int64)
+
+
+@dataclass(frozen=True)
+class Gemm:
+    """C[i, j] = seed[i, j] + sum over k of A[i, k] B[k, j], relu'd if asked.
+
+    `element` is "float" or "double". `a_along_k` says that k runs along A's memory (else rows do),
+    `b_along_n` that columns run along B's (else k does: a weight as nn.Linear keeps it).
+
+    product(A, B, C, seed, work, plan, begin, end) computes the rows from `begin` up to `end`;
+    batched(...) the matrices of a batch from `begin` up to `end`. `seed` may be C itself, to add to
+    what is there, or a bias (seed_row 0). `work` holds `workspace` elements, for one thread.
+    """
+
+    element: str
+    a_along_k: bool = True
+    b_along_n: bool = True
+    relu: bool = False
+
+    @property
+    def exports(self) -> tuple[str, ...]:
+        """The kernels, and their entries for Python."""
+        return ("product", "batched", "product_entry", "batched_entry")
+
+    def plan(self, machine: Machine, n: int, k: int, a_row: int, b_row: int, c_row: int,
+             seed_row: int | None = None, **batch: int) -> Plan:  # fmt: skip
+        """The plan of a shape. `seed_row` is None if there is no seed."""
+        size = SIZES[self.element]
+        lanes = machine.lanes(size)
+        width = VECS * lanes
+        most = _BLOCK_K // size
+        block_k = _up(-(-k // max(1, -(-k // most))), lanes) if k > most else max(k, 1)
+        # A block of B takes half of the second-level cache.
+        block_n = max(width, machine.l2 // 2 // (block_k * size) // width * width)
+        blocks = -(-n // block_n)
+        block_n = _up(-(-n // max(1, blocks)), width)
+        a_aliased = a_row * size % _ALIAS == 0 and k > lanes
+        pack_a = n > 2 * width and (a_aliased or n > 8 * width)
+        if not self.b_along_n:
+            pack_b = 0
+        elif k * n * size > machine.l2 // 2 or (b_row * size % _ALIAS == 0 and k > 64):
+            pack_b = 2 * most_rows(machine)
+        else:
+            pack_b = 1 << 62
+        return Plan(n, k, block_n, block_k, a_row, b_row, c_row, seed_row or 0,
+                    int(seed_row is not None), int(pack_a), pack_b, **batch)  # fmt: skip
+
+    def workspace(self, machine: Machine, plan: Plan) -> int:
+        """Elements of scratch memory that the kernel wants."""
+        lanes = machine.lanes(SIZES[self.element])
+        panels = -(-min(plan.n, plan.block_n) // (VECS * lanes))
+        packed = panels * VECS * lanes * _up(plan.block_k, lanes)
+        return _rows_room(machine, self.element) + packed
+
+    def interpret(self, a: np.ndarray, b: np.ndarray, seed: np.ndarray | None = None) -> np.ndarray:
+        """The meaning, in numpy."""
+        c = np.matmul(a, b)
+        if seed is not None:
+            c = c + seed
+        return np.maximum(c, 0) if self.relu else c
+
+    def write(self, module: Module) -> None:
+        """The kernels."""
+        _Writer(module, self).write()
+
+
+def _rows_room(machine: Machine, element: str) -> int:
+    """Elements kept free for the copy of a tile's rows of A."""
+    lanes = machine.lanes(SIZES[element])
+    rows = _up(most_rows(machine), lanes)
+    return rows * (_BLOCK_K // SIZES[element] + 2 * lanes)
+
+
+def _ceil(x: Value, unit: Any) -> Value:
+    """How many units cover x."""
+    return (x + (unit - 1)) // unit
+
+
+# What the functions below hand down to the tiles: sizes of the block, strides, switches.
+_BLOCK: dict[str, Any] = dict.fromkeys(
+    ("n", "k", "a_row", "b_row", "panel", "c_row", "seed_row", "seeded", "last", "pack_a"), "i64"
+)
+_OPERANDS: dict[str, Any] = dict.fromkeys(("a", "b", "c", "seed", "work"), "ptr")
+_RANGE: dict[str, Any] = {"begin": "i64", "end": "i64"}
+_FIELDS = tuple(field.name for field in fields(Plan))
+# The shape of one product: all of the plan but what concerns batches.
+_SHAPE: dict[str, Any] = dict.fromkeys(_FIELDS[: _FIELDS.index("rows")], "i64")
+
+
+class _Writer:
+    """Writes the loops around the tiles: blocks, rows of a block, tiles of one height."""
+
+    def __init__(self, module: Module, spec: Gemm) -> None:
+        self.module, self.spec, self.element = module, spec, spec.element
+        self.lanes = module.lanes(spec.element)
+        self.width = VECS * self.lanes
+        self.most = most_rows(module.machine)
+
+    def function(self, name: str, internal: bool = True, **params: str) -> Function:
+        """A function on operands, of which the seed may be the result."""
+        return self.module.function(
+            name, "void", internal, ("c", "seed"), **{**_OPERANDS, **params}
+        )
+
+    def operands(self, f: Function, *names: str) -> list[Pointer]:
+        """The operands of those names."""
+        return [f.pointer(name, self.element) for name in names or tuple(_OPERANDS)]
+
+    def rows_of_a(self, count: Value, stride: Value) -> Value:
+        """How far apart rows of A are."""
+        return count * stride if self.spec.a_along_k else count
+
+    def write(self) -> None:
+        """The kernels and their entries."""
+        blocks = self.blocks()
+        for name in ("product", "batched"):
+            f = self.function(name, False, plan="ptr", **_RANGE)
+            plan = f.pointer("plan", "i64")
+            read = {field: plan.load(i) for i, field in enumerate(_FIELDS)}
+            shape = [read[field] for field in _SHAPE]
+            if name == "product":
+                f.call(blocks, *self.operands(f), f.arg("begin"), f.arg("end"), *shape)
+            else:
+                self.each_matrix(f, blocks, read, shape)
+            f.ret()
+            call.write_entry(self.module, name + "_entry", f, KINDS)
+
+    def each_matrix(
+        self, f: Function, blocks: Function, read: dict[str, Value], shape: list[Value]
+    ) -> None:
+        """The whole product, for every matrix of the range."""
+
+        def one(i: Value) -> None:
+            *moved, work = self.operands(f)
+            own = [
+                p.at(i * read[name + "_batch"]) for name, p in zip(_OPERANDS, moved, strict=False)
+            ]
+            f.call(blocks, *own, work, 0, read["rows"], *shape)
+
+        f.loop(f.arg("begin"), f.arg("end"), one)
+
+    # ------------------------------------------------------------ blocks
+
+    def blocks(self) -> Function:
+        """The range of rows: blocks of columns, and blocks of k in each."""
+        f = self.function("blocks", **_RANGE, **_SHAPE)
+        get, begin = f.arg, f.arg("begin")
+        rows = get("end") - begin
+        a, b, c, seed, work = self.operands(f)
+        a = a.at(self.rows_of_a(begin, get("a_row")))
+        c, seed = c.at(begin * get("c_row")), seed.at(begin * get("seed_row"))
+        panels = work.at(_rows_room(self.module.machine, self.element))
+        some_rows, pack = self.some_rows(), self.pack()
+        one = f.const(1, "i64")
+        along_k = _ceil(get("k"), get("block_k"))
+        rounds = (along_k < 1).select(one, along_k)  # without any k there is still a seed
+        packs = rows >= get("pack_b")
+        width = f.const(self.width, "i64")
+
+        def column_block(t: Value) -> None:
+            column = t * get("block_n")
+            n = least(get("n") - column, get("block_n"))
+
+            def k_block(p: Value) -> None:
+                start = p * get("block_k")
+                k = least(get("k") - start, get("block_k"))
+                first, last = p.equals(0), p.equals(rounds - 1).cast("zext", "i64")
+                along, across = (start, column) if self.spec.b_along_n else (column, start)
+                here = b.at(along * get("b_row") + across)
+                f.when(packs, lambda: f.call(pack, here, panels, n, k, get("b_row")))
+                f.call(
+                    some_rows,
+                    a.at(start if self.spec.a_along_k else start * get("a_row")),
+                    packs.select(panels.address, here.address),
+                    c.at(column),
+                    # Blocks of k after the first add to what is there.
+                    first.select(seed.at(column).address, c.at(column).address),
+                    work,
+                    rows,
+                    n,
+                    k,
+                    get("a_row"),
+                    packs.select(width, get("b_row")),
+                    packs.select(_ceil(k, self.lanes) * (self.lanes * self.width), width),
+                    get("c_row"),
+                    first.select(get("seed_row"), get("c_row")),
+                    first.select(get("seeded"), one),
+                    last,
+                    get("pack_a"),
+                )
+
+            f.loop(0, rounds, k_block)
+
+        f.when(rows > 0, lambda: f.loop(0, _ceil(get("n"), get("block_n")), column_block) and None)
+        f.ret()
+        return f
+
+    def pack(self) -> Function:
+        """Copies a block of B, panel after panel."""
+        copy = pack_panel(self.module, self.element, self.spec.b_along_n)
+        f = self.module.function(
+            "pack", internal=True, b="ptr", to="ptr", n="i64", k="i64", b_row="i64"
+        )
+        b, to = f.pointer("b", self.element), f.pointer("to", self.element)
+        n, k, b_row = f.arg("n"), f.arg("k"), f.arg("b_row")
+        room = _ceil(k, self.lanes) * (self.lanes * self.width)
+
+        def panel(i: Value) -> None:
+            column = i * self.width
+            place = b.at(column if self.spec.b_along_n else column * b_row)
+            f.call(copy, place, to.at(i * room), b_row, least(n - column, self.width), k)
+
+        f.loop(0, _ceil(n, self.width), panel)
+        f.ret()
+        return f
+
+    # ------------------------------------------------------------ tiles
+
+    def some_rows(self) -> Function:
+        """Rows of a block, cut into tiles of at most three heights."""
+        strip = self.strip()
+        f = self.function("some_rows", rows="i64", **_BLOCK)
+        get, rows = f.arg, f.arg("rows")
+        zero = f.const(0, "i64")
+        # Pairs of rows are shared out evenly; an odd row makes a last tile of three, or of one.
+        odd = (rows % 2).equals(0).select(zero, least(rows, 3))
+        pairs = (rows - odd) // 2
+        tiles = _ceil(pairs, self.most // 2)
+        divisor = (tiles < 1).select(f.const(1, "i64"), tiles)
+        height, taller = pairs // divisor * 2, pairs % divisor
+        a, b, c, seed, work = self.operands(f)
+        for tall, count, start in (
+            (height + 2, taller, zero),
+            (height, tiles - taller, taller * (height + 2)),
+            (odd, (odd > 0).cast("zext", "i64"), rows - odd),
+        ):
+            f.call(
+                strip, a.at(self.rows_of_a(start, get("a_row"))), b, c.at(start * get("c_row")),
+                seed.at(start * get("seed_row")), work, tall, count, *map(get, _BLOCK),
+            )  # fmt: skip
+        f.ret()
+        return f
+
+    def strip(self) -> Function:
+        """`count` tiles of one height, one below the other, over all panels of the block."""
+        module, spec = self.module, self.spec
+        f = self.function("strip", height="i64", count="i64", **_BLOCK)
+        get, height, n = f.arg, f.arg("height"), f.arg("n")
+        lanes, width = self.lanes, self.width
+        # Masks cost nothing with AVX-512: the same tile serves whole panels and the last one.
+        masked = module.machine.target == "avx512"
+        tiles = {
+            key: self.tile_of(f, height, *key)
+            for key in dict.fromkeys([(VECS, masked), (VECS, True), (1, True)])
+        }
+        copy = pack_rows(module, self.element, spec.a_along_k)
+        packs = get("pack_a") > 0
+        pitch: Any = f.const(_up(self.most, lanes), "i64")
+        if spec.a_along_k:
+            # An odd number of cache lines apart, rows do not compete.
+            pitch = _ceil(get("k"), 2 * lanes) * (2 * lanes) + lanes
+        whole = n // width
+        rest = n - whole * width
+
+        def row_of_tiles(t: Value) -> None:
+            row = t * height
+            a, b, c, seed, work = self.operands(f)
+            a = a.at(self.rows_of_a(row, get("a_row")))
+            c, seed = c.at(row * get("c_row")), seed.at(row * get("seed_row"))
+            f.when(packs, lambda: f.call(copy, a, work, get("a_row"), pitch, height, get("k")))
+            a_at = packs.select(work.address, a.address)
+            a_row = packs.select(pitch, get("a_row"))
+
+            def compute(panel: Value, vecs: int, edge: bool, columns: Any) -> None:
+                like, address = tiles[vecs, edge]
+                column = panel * width
+                f.call(
+                    like, a_at, b.at(panel * get("panel")), c.at(column), seed.at(column), get("k"),
+                    a_row, get("b_row"), get("c_row"), get("seed_row"), get("seeded"), get("last"),
+                    columns, at=address,
+                )  # fmt: skip
+
+            f.loop(0, whole, lambda p: compute(p, VECS, masked, lanes))
+            f.when(rest > lanes, lambda: compute(whole, VECS, True, rest - lanes))
+            f.when((rest > 0) & (rest <= lanes), lambda: compute(whole, 1, True, rest))
+
+        f.loop(0, get("count"), row_of_tiles)
+        f.ret()
+        return f
+
+    def tile_of(self, f: Function, height: Value, vecs: int, edge: bool) -> tuple[Function, Value]:
+        """A tile, and the address of the one that is as high as asked."""
+        made = [
+            tile(self.module, self.element, rows, vecs, self.spec.a_along_k, self.spec.relu, edge)
+            for rows in heights(self.module.machine)
+        ]
+        address = Value(f, "@" + made[0].name, "ptr")
+        for rows, each in zip(heights(self.module.machine), made, strict=True):
+            address = height.equals(rows).select(Value(f, "@" + each.name, "ptr"), address)
+        return made[0], address
