@@ -5,7 +5,8 @@
     WeightGrad    its adjoints in w and bias
 
 The number of images is an argument: kernels work on images begin to end of a batch, and what an
-image gives does not depend on the others. Images of one dimension have height 1.
+image gives does not depend on the others. A batch is cut into ranges of `piece` images, each with
+scratch of its own, so that several may be worked on at once. Images of one dimension have height 1.
 
 Strategies, by shape alone (`strategy` of a specification overrides the choice, for tests):
     channels   lanes are output channels (conv_channels.py): where these fill vectors well
@@ -20,8 +21,9 @@ Weight gradients add positions in reading order (channels), or in as many partia
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -42,6 +44,7 @@ from taper.backends.llvm.conv_tiles import (
 )
 from taper.backends.llvm.conv_weight import WeightJob
 from taper.backends.llvm.machine import Machine
+from taper.backends.llvm.pool import write_parallel_entry
 from taper.backends.llvm.text import SIZES, Function, Module, Pointer, Value
 
 Pair = tuple[int, int]
@@ -129,10 +132,12 @@ class _Kernel:
     element: str = "float"
     strategy: str = ""
 
+    KINDS: ClassVar[tuple[str, ...]] = ()
+
     @property
     def exports(self) -> tuple[str, ...]:
-        """The kernel, and its entry for Python."""
-        return ("kernel", "entry")
+        """The functions, and their entries for Python."""
+        return ("pack", "pack_entry", "kernel", "entry")
 
     @property
     def itemsize(self) -> int:
@@ -147,20 +152,49 @@ class _Kernel:
     def _up(self, size: int) -> int:
         return ceil_div(size, self._line) * self._line
 
-    def _over(self, f: Function, body: Any) -> None:
+    def _write_pack(
+        self, module: Module, pack_group: Callable[[Function, Pointer, Pointer, Value], None]
+    ) -> None:
+        f = module.function("pack", w="ptr", scratch="ptr")
+        packed = aligned(f, f.pointer("scratch", self.element))
+        w = f.pointer("w", self.element)
+        f.loop(0, self.shape.groups, lambda g: pack_group(f, w, packed, g))
+        f.ret()
+        write_entry(module, "pack_entry", f, ("array", "array"))
+
+    def _begin(self, module: Module, *names: str) -> tuple[Function, list[Pointer]]:
+        """The kernel with arrays of these names, and its range's scratch as the last pointer."""
+        addresses = dict.fromkeys(names, "ptr")
+        f = module.function(
+            "kernel", "void", False, names, **addresses, piece="i64", begin="i64", end="i64"
+        )
+        return f, [f.pointer(name, self.element) for name in names]
+
+    def _own(self, f: Function, first: Pointer, size: int) -> Pointer:
+        """The part of the scratch that belongs to the range."""
+        return first.at(f.arg("begin") // f.arg("piece") * self._up(size))
+
+    def _over(self, f: Function, body: Callable[[Value, Value], None]) -> None:
         """body(n, g) for images begin to end and their groups."""
         groups = self.shape.groups
         f.loop(f.arg("begin"), f.arg("end"), lambda n: f.loop(0, groups, lambda g: body(n, g)))
 
+    def _end(self, module: Module, f: Function) -> None:
+        f.ret()
+        write_parallel_entry(module, "entry", f, self.KINDS, 1)
+
 
 @dataclass(frozen=True)
 class Forward(_Kernel):
-    """kernel(x, w, bias, y, scratch, begin, end); without `bias`, that argument is not looked at."""
+    """pack(w, scratch), then kernel(x, bias, y, scratch, piece, begin, end).
+
+    Without `bias`, that argument is not looked at.
+    """
 
     bias: bool = True
     relu: bool = False
 
-    KINDS = ("array", "array", "array", "array", "array", "int", "int")
+    KINDS = ("array", "array", "array", "array", "int")
 
     def chosen(self, machine: Machine) -> str:
         """The strategy."""
@@ -204,33 +238,29 @@ class Forward(_Kernel):
         wide = _LANES[self.chosen(machine)].tile_lanes(job, lanes, machine)
         return self._up(packed_size(job, wide)), 0 if direct else job.plane.size
 
-    def scratch(self, machine: Machine) -> int:
-        """Elements of scratch that a call needs."""
+    def scratch(self, machine: Machine, pieces: int = 1) -> int:
+        """Elements of scratch that a batch of so many ranges needs."""
         packed, plane = self._sizes(machine)
-        return self.shape.groups * packed + plane + 3 * self._line
+        return self.shape.groups * packed + self._up(plane) * pieces + self._line
 
     def write(self, module: Module) -> None:
-        """The kernel and its entry."""
+        """The functions and their entries."""
         shape, machine = self.shape.flat(), module.machine
         family = _LANES[self.chosen(machine)]
         job, direct = self._job(machine)
         packed_each, _ = self._sizes(machine)
-        f = module.function(
-            "kernel", aliased=("x", "w", "bias"), x="ptr", w="ptr", bias="ptr", y="ptr",
-            scratch="ptr", begin="i64", end="i64",
-        )  # fmt: skip
-        x, w, bias, y = (f.pointer(name, self.element) for name in ("x", "w", "bias", "y"))
-        packed = aligned(f, f.pointer("scratch", self.element))
-        plane = packed.at(shape.groups * packed_each)
         depth = shape.channels_each * shape.taps
         wide = family.tile_lanes(job, module.lanes(self.element), machine)
 
-        def pack_group(g: Value) -> None:
+        def pack_group(f: Function, w: Pointer, packed: Pointer, g: Value) -> None:
             given = w.at(g * (shape.outputs_each * depth))
             pack(f, job, given, packed.at(g * packed_each), range(shape.taps), wide, depth,
                  shape.taps)  # fmt: skip
 
-        f.loop(0, shape.groups, pack_group)
+        self._write_pack(module, pack_group)
+        f, (x, bias, y, scratch) = self._begin(module, "x", "bias", "y", "scratch")
+        packed = aligned(f, scratch)
+        plane = self._own(f, packed.at(shape.groups * packed_each), job.plane.size)
         if not direct:
             fill_zero(f, plane, job.plane.size)
 
@@ -247,8 +277,7 @@ class Forward(_Kernel):
             )
 
         self._over(f, image)
-        f.ret()
-        write_entry(module, "entry", f, self.KINDS)
+        self._end(module, f)
 
     def interpret(self, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
         """The same in numpy: what the kernel must agree with."""
@@ -319,9 +348,9 @@ class _Phase:
 
 @dataclass(frozen=True)
 class InputGrad(_Kernel):
-    """kernel(grad, w, dx, scratch, begin, end)."""
+    """pack(w, scratch), then kernel(grad, dx, scratch, piece, begin, end)."""
 
-    KINDS = ("array", "array", "array", "array", "int", "int")
+    KINDS = ("array", "array", "array", "int")
 
     def chosen(self, machine: Machine) -> str:
         """The strategy."""
@@ -400,17 +429,17 @@ class InputGrad(_Kernel):
             shape.span(1) - 1 - shape.padding[1],
         )
 
-    def scratch(self, machine: Machine) -> int:
-        """Elements of scratch that a call needs."""
+    def scratch(self, machine: Machine, pieces: int = 1) -> int:
+        """Elements of scratch that a batch of so many ranges needs."""
         lanes = machine.lanes(self.itemsize)
         if self.chosen(machine) == "images":
             job = self._images()
             packed = self._up(job.reduced * job.outputs * job.taps)
-            return packed + job.scratch * lanes + 3 * self._line
+            return packed + self._up(job.scratch * lanes) * pieces + self._line
         phases, direct = self._phases(machine)
         packed = sum(self._packed(phase, machine)[1] for phase in phases)
         plane = 0 if direct or not phases else phases[0].job.plane.size
-        return self.shape.groups * packed + plane + 3 * self._line
+        return self.shape.groups * packed + self._up(plane) * pieces + self._line
 
     def _packed(self, phase: _Phase, machine: Machine) -> Pair:
         """Channels of a tile and elements of a group's packed weights."""
@@ -419,58 +448,57 @@ class InputGrad(_Kernel):
         return wide, self._up(packed_size(phase.job, wide))
 
     def write(self, module: Module) -> None:
-        """The kernel and its entry."""
-        f = module.function(
-            "kernel", aliased=("grad", "w"), grad="ptr", w="ptr", dx="ptr", scratch="ptr",
-            begin="i64", end="i64",
-        )  # fmt: skip
-        given, w, dx = (f.pointer(name, self.element) for name in ("grad", "w", "dx"))
-        packed = aligned(f, f.pointer("scratch", self.element))
+        """The functions and their entries."""
         if self.chosen(module.machine) == "images":
-            self._write_images(f, given, w, dx, packed)
+            self._write_images(module)
         else:
-            self._write_phases(f, given, w, dx, packed)
-        f.ret()
-        write_entry(module, "entry", f, self.KINDS)
+            self._write_phases(module)
 
-    def _write_images(
-        self, f: Function, given: Pointer, w: Pointer, dx: Pointer, packed: Pointer
-    ) -> None:
+    def _write_images(self, module: Module) -> None:
         shape, job = self.shape, self._images()
+        wide = conv_images.tile_lanes(job)
         plain = Correlation(
             job.reduced, job.outputs, (0,) * job.kernel[0], (0,) * job.kernel[1],
             in_place(job.reduced, *job.source), (1, 1), job.size, (0, 0, 0),
         )  # fmt: skip
         turned = range(shape.taps - 1, -1, -1)
-        wide = conv_images.tile_lanes(job)
-        pack(f, plain, w, packed, turned, wide, shape.taps, shape.channels * shape.taps)
-        scratch = packed.at(self._up(job.reduced * job.outputs * job.taps))
-        conv_images.write(f, job, given, packed, scratch, dx, f.arg("begin"), f.arg("end"))
 
-    def _write_phases(
-        self, f: Function, given: Pointer, w: Pointer, dx: Pointer, packed: Pointer
-    ) -> None:
-        shape, machine = self.shape.flat(), f.module.machine
+        def pack_group(f: Function, w: Pointer, packed: Pointer, _: Value) -> None:
+            pack(f, plain, w, packed, turned, wide, shape.taps, shape.channels * shape.taps)
+
+        self._write_pack(module, pack_group)
+        f, (grad, dx, scratch) = self._begin(module, "grad", "dx", "scratch")
+        packed = aligned(f, scratch)
+        first = packed.at(self._up(job.reduced * job.outputs * job.taps))
+        own = self._own(f, first, job.scratch * module.lanes(self.element))
+        conv_images.write(f, job, grad, packed, own, dx, f.arg("begin"), f.arg("end"))
+        self._end(module, f)
+
+    def _write_phases(self, module: Module) -> None:
+        shape, machine = self.shape.flat(), module.machine
         family = _LANES[self.chosen(machine)]
         phases, direct = self._phases(machine)
         laid = [self._packed(phase, machine) for phase in phases]
         starts = [sum(size for _, size in laid[:i]) for i in range(len(laid) + 1)]
         each, depth = starts[-1], shape.channels_each * shape.taps
 
-        def pack_group(g: Value) -> None:
+        def pack_group(f: Function, w: Pointer, packed: Pointer, g: Value) -> None:
             for phase, (wide, _), start in zip(phases, laid, starts, strict=False):
                 pack(
                     f, phase.job, w.at(g * (shape.outputs_each * depth)),
                     packed.at(g * each + start), phase.taps, wide, shape.taps, depth,
                 )  # fmt: skip
 
-        f.loop(0, shape.groups, pack_group)
+        self._write_pack(module, pack_group)
+        f, (grad, dx, scratch) = self._begin(module, "grad", "dx", "scratch")
+        packed = aligned(f, scratch)
         plane = packed.at(shape.groups * each)
         if not direct and phases:
+            plane = self._own(f, plane, phases[0].job.plane.size)
             fill_zero(f, plane, phases[0].job.plane.size)
 
         def image(n: Value, g: Value) -> None:
-            here = given.at((n * shape.outputs + g * shape.outputs_each) * _area(shape.out))
+            here = grad.at((n * shape.outputs + g * shape.outputs_each) * _area(shape.out))
             source = here
             if not direct and phases:
                 stage(f, phases[0].job.plane, here, plane)
@@ -482,6 +510,7 @@ class InputGrad(_Kernel):
                 )
 
         self._over(f, image)
+        self._end(module, f)
 
     def interpret(self, grad: np.ndarray, w: np.ndarray) -> np.ndarray:
         """The same in numpy: what the kernel must agree with."""
@@ -496,13 +525,13 @@ class InputGrad(_Kernel):
 
 @dataclass(frozen=True)
 class WeightGrad(_Kernel):
-    """kernel(x, grad, sums, scratch, begin, end) writes the sums over some images;
-    finish(sums, dw, db, parts) adds `parts` of them, one after another in memory, in their order.
+    """kernel(x, grad, sums, scratch, piece, begin, end) writes the sums of a range of images behind
+    those of the ranges before it; finish(sums, dw, db, parts) adds them up in their order.
     """
 
     bias: bool = True
 
-    KINDS = ("array", "array", "array", "array", "int", "int")
+    KINDS = ("array", "array", "array", "array", "int")
     FINISH = ("array", "array", "array", "int")
 
     @property
@@ -540,11 +569,19 @@ class WeightGrad(_Kernel):
     def _biases(self, machine: Machine) -> int:
         return self._up(self.shape.outputs * machine.lanes(self.itemsize)) if self.bias else 0
 
-    def scratch(self, machine: Machine) -> int:
-        """Elements of scratch that a call needs."""
+    def scratch(self, machine: Machine, pieces: int = 1) -> int:
+        """Elements of scratch that a batch of so many ranges needs."""
         job, direct = self._job(machine)
         panels = job.panels(machine, machine.lanes(self.itemsize))
-        return panels + (0 if direct else job.plane.size) + 4 * self._line
+        each = self._up(panels) + (0 if direct else self._up(job.plane.size))
+        return each * pieces + self._line
+
+    def piece(self, images: int) -> int:
+        """Images of a range: an eighth of them, but enough to be worth sums of their own. It depends
+        on nothing else, so neither does the order in which images are added.
+        """
+        positions = _area(self.shape.out)
+        return max(1, ceil_div(images, 8), ceil_div(2048, max(1, positions)))
 
     def write(self, module: Module) -> None:
         """Both functions and their entries."""
@@ -552,15 +589,14 @@ class WeightGrad(_Kernel):
         job, direct = self._job(machine)
         lanes = module.lanes(self.element)
         each = self._weights(machine) // shape.groups
-        f = module.function(
-            "kernel", aliased=("x", "grad"), x="ptr", grad="ptr", sums="ptr", scratch="ptr",
-            begin="i64", end="i64",
-        )  # fmt: skip
-        x, grad, sums = (f.pointer(name, self.element) for name in ("x", "grad", "sums"))
-        panels = aligned(f, f.pointer("scratch", self.element))
+        f, (x, grad, sums, scratch) = self._begin(module, "x", "grad", "sums", "scratch")
+        own = self._up(job.panels(machine, lanes)) + (0 if direct else self._up(job.plane.size))
+        panels = self._own(f, aligned(f, scratch), own)
         plane = panels.at(self._up(job.panels(machine, lanes)))
+        whole = self.sums(machine)
+        sums = self._own(f, sums, whole)
         nothing = zero(f, self.element, lanes)
-        f.loop(0, self.sums(machine), lambda i: sums.store(nothing, i), lanes)
+        f.loop(0, whole, lambda i: sums.store(nothing, i), lanes)
         if not direct:
             fill_zero(f, plane, job.plane.size)
 
@@ -578,8 +614,7 @@ class WeightGrad(_Kernel):
             conv_weight.add_image(f, job, source, here, sums.at(g * each), panels)
 
         self._over(f, image)
-        f.ret()
-        write_entry(module, "entry", f, self.KINDS)
+        self._end(module, f)
         self._write_finish(module, job, each)
 
     def _write_finish(self, module: Module, job: WeightJob, each: int) -> None:
