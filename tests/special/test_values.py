@@ -78,7 +78,7 @@ def test_other_dtypes_are_rounded_once(name, dtype):
     exact = getattr(special, name)(points.astype(np.float64)).astype(dtype)
 
     assert found.dtype == dtype
-    steps = 2 if name == "erf" and dtype == np.float32 else 0  # which has its own, fast way
+    steps = 2 if name == "erf" else 0  # which has its own, fast way
     difference = np.abs(found.astype(np.float64) - exact.astype(np.float64))
     same = (found == exact) | (np.isnan(found) & np.isnan(exact))
     assert (same | (difference <= steps * np.spacing(np.abs(exact)).astype(np.float64))).all()
