@@ -194,8 +194,10 @@ def zeta(s: np.ndarray, q: np.ndarray) -> np.ndarray:
     """
     usual = (s > 1) & (q > 0)
     made = np.full_like(s, np.nan)
-    made[usual] = _positive_zeta(np.minimum(s[usual], 1e4), q[usual])
+    made[usual] = _positive_zeta(s[usual], q[usual])
     made[usual & np.isinf(q)] = 0.0
+    steep = usual & (s > 1e4)  # the first term is all there is
+    made[steep] = q[steep] ** -s[steep]
     # At q <= 0 the first terms are those of negative numbers, whose powers exist for integer s.
     below = (s > 1) & (q < 0) & (s == np.floor(s)) & (q != np.floor(q)) & np.isfinite(s)
     if below.any():

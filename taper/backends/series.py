@@ -7,21 +7,27 @@ from typing import Any
 
 import numpy as np
 
+_BLOCK = 1 << 14  # elements at a time, so that the intermediate arrays stay in the cache
+
 
 def wide(function: Callable[..., np.ndarray]) -> Callable[..., Any]:
     """The function of float64 arrays, for every real dtype: rounded once to the input's.
 
-    The function gets arrays of one shape with at least one dimension, so it may use masks.
+    The function gets vectors of one length, new ones that it may use up, and masks work on them.
     """
 
     def rounded(*inputs: Any) -> Any:
         own = next((x.dtype for x in inputs if isinstance(x, np.ndarray)), np.dtype(np.float64))
-        arrays = [np.asarray(x).astype(np.float64) for x in inputs]
+        arrays = [np.asarray(x) for x in inputs]
         if len(arrays) > 1:
             arrays = list(np.broadcast_arrays(*arrays))
         shape = arrays[0].shape
-        result = function(*[np.atleast_1d(a) for a in arrays]).reshape(shape)
-        return result if own == np.float64 or own.kind not in "fV" else result.astype(own)
+        vectors = [a.reshape(-1) for a in arrays]
+        made = np.empty(vectors[0].shape, own if own.kind in "fV" else np.float64)
+        for start in range(0, made.size, _BLOCK):
+            part = slice(start, start + _BLOCK)
+            made[part] = function(*[v[part].astype(np.float64) for v in vectors])
+        return made.reshape(shape)
 
     rounded.__name__ = rounded.__qualname__ = function.__name__
     rounded.__doc__ = function.__doc__
