@@ -43,14 +43,14 @@ def _module_path(owner: object, root: object) -> str | None:
     return None
 
 
-def location() -> str:
-    """Two lines saying where the program is: the module's path and the user's line.
+def location(frame: FrameType | None = None) -> str:
+    """Two lines saying where a frame (the caller's) is: the module's path and the user's line.
 
     Empty outside of any module and any user code.
     """
     modules: list[object] = []
     user_line = ""
-    frame: FrameType | None = sys._getframe(1)
+    frame = sys._getframe(1) if frame is None else frame
     package = __name__.partition(".")[0]
     while frame is not None:
         if _package_of(frame) != package and not user_line:
@@ -71,6 +71,49 @@ def location() -> str:
     if user_line:
         lines.append(f"called at {user_line}")
     return "".join(f"\n  {line}" for line in lines)
+
+
+def annotate(error: BaseException) -> None:
+    """Adds a note to an error on its way out of a module: the op with its arguments, and where.
+
+    Only to what taper raised itself, once, and not to errors whose text says it already.
+    """
+    if isinstance(error, _Located) or hasattr(error, "__notes__"):
+        return
+    frames: list[FrameType] = []
+    trace = error.__traceback__
+    while trace is not None:
+        frames.append(trace.tb_frame)
+        trace = trace.tb_next
+    package = __name__.partition(".")[0]
+    if not frames or _package_of(frames[-1]) != package:
+        return
+    told = [f"in {_call_of(frame)}" for frame in frames if _is_op_call(frame)][:1]
+    error.add_note("".join(f"  {line}" for line in told) + location(frames[-1]))
+
+
+def _is_op_call(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).startswith(_OPS) and not (
+        frame.f_code.co_name.startswith("_")
+    )
+
+
+def _call_of(frame: FrameType) -> str:
+    """The call that a frame runs, such as cross_entropy(input=float32[4, 3], target=int64[5])."""
+    code = frame.f_code
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    shown = []
+    for name in names:
+        value = frame.f_locals.get(name)
+        array = getattr(value, "_array", None)
+        if array is not None:
+            shown.append(f"{name}={value.dtype.name}{list(array.shape)}")  # type: ignore[union-attr]
+        elif isinstance(value, (bool, int, float, str, tuple)):
+            shown.append(f"{name}={value!r}")
+    return f"{code.co_name}({', '.join(shown)})"
+
+
+_OPS = __name__.partition(".")[0] + ".ops."
 
 
 class TaperError(Exception):

@@ -14,6 +14,7 @@ from typing import Any
 from taper import dtypes
 from taper.autograd.grad_mode import no_grad
 from taper.devices import require_cpu
+from taper.errors import annotate
 from taper.nn.modules import hooks as _hooks
 from taper.nn.modules.hooks import (  # noqa: F401 - PyTorch has these names here
     BackwardHook,
@@ -137,7 +138,11 @@ class Module(Hooked, Stateful, Tree):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if _switch.on:
             return self._call_impl(*args, **kwargs)
-        return self.forward(*args, **kwargs)
+        try:
+            return self.forward(*args, **kwargs)
+        except Exception as error:
+            annotate(error)
+            raise
 
     # ------------------------------------------------------------ registration
 
