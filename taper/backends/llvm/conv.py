@@ -4,9 +4,9 @@
     InputGrad     its adjoint in x; also what a transposed convolution computes
     WeightGrad    its adjoints in w and bias
 
-The number of images is an argument: kernels work on images begin to end of a batch, and what an
-image gives does not depend on the others. A batch is cut into ranges of `piece` images, each with
-scratch of its own, so that several may be worked on at once. Images of one dimension have height 1.
+The number of images is an argument, and what an image gives does not depend on the others. A batch
+is cut into ranges of `piece` images; a kernel works on ranges begin to end, one call after the other
+or several at once, each with scratch of its own. Images of one dimension have height 1.
 
 Strategies, by shape alone (`strategy` of a specification overrides the choice, for tests):
     channels   lanes are output channels (conv_channels.py): where these fill vectors well
@@ -166,18 +166,26 @@ class _Kernel:
         """The kernel with arrays of these names, and its range's scratch as the last pointer."""
         addresses = dict.fromkeys(names, "ptr")
         f = module.function(
-            "kernel", "void", False, names, **addresses, piece="i64", begin="i64", end="i64"
-        )
+            "kernel", "void", False, names, **addresses,
+            piece="i64", images="i64", begin="i64", end="i64",
+        )  # fmt: skip
         return f, [f.pointer(name, self.element) for name in names]
 
     def _own(self, f: Function, first: Pointer, size: int) -> Pointer:
-        """The part of the scratch that belongs to the range."""
-        return first.at(f.arg("begin") // f.arg("piece") * self._up(size))
+        """The part of the scratch that belongs to this call."""
+        return first.at(f.arg("begin") * self._up(size))
 
-    def _over(self, f: Function, body: Callable[[Value, Value], None]) -> None:
-        """body(n, g) for images begin to end and their groups."""
-        groups = self.shape.groups
-        f.loop(f.arg("begin"), f.arg("end"), lambda n: f.loop(0, groups, lambda g: body(n, g)))
+    def _images_of(self, f: Function, begin: Value, end: Value) -> tuple[Value, Value]:
+        """The images of these ranges."""
+        piece, images = f.arg("piece"), f.arg("images")
+        return begin * piece, f.minimum(end * piece, images)
+
+    def _over(
+        self, f: Function, begin: Value, end: Value, body: Callable[[Value, Value], None]
+    ) -> None:
+        """body(n, g) for the images of these ranges and their groups."""
+        first, last = self._images_of(f, begin, end)
+        f.loop(first, last, lambda n: f.loop(0, self.shape.groups, lambda g: body(n, g)))
 
     def _end(self, module: Module, f: Function) -> None:
         f.ret()
@@ -186,7 +194,7 @@ class _Kernel:
 
 @dataclass(frozen=True)
 class Forward(_Kernel):
-    """pack(w, scratch), then kernel(x, bias, y, scratch, piece, begin, end).
+    """pack(w, scratch), then kernel(x, bias, y, scratch, piece, images, begin, end).
 
     Without `bias`, that argument is not looked at.
     """
@@ -194,7 +202,7 @@ class Forward(_Kernel):
     bias: bool = True
     relu: bool = False
 
-    KINDS = ("array", "array", "array", "array", "int")
+    KINDS = ("array", "array", "array", "array", "int", "int")
 
     def chosen(self, machine: Machine) -> str:
         """The strategy."""
@@ -276,7 +284,7 @@ class Forward(_Kernel):
                 f, job, source, packed.at(g * packed_each), offset, y.at(place * _area(shape.out))
             )
 
-        self._over(f, image)
+        self._over(f, f.arg("begin"), f.arg("end"), image)
         self._end(module, f)
 
     def interpret(self, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
@@ -348,9 +356,9 @@ class _Phase:
 
 @dataclass(frozen=True)
 class InputGrad(_Kernel):
-    """pack(w, scratch), then kernel(grad, dx, scratch, piece, begin, end)."""
+    """pack(w, scratch), then kernel(grad, dx, scratch, piece, images, begin, end)."""
 
-    KINDS = ("array", "array", "array", "int")
+    KINDS = ("array", "array", "array", "int", "int")
 
     def chosen(self, machine: Machine) -> str:
         """The strategy."""
@@ -471,7 +479,9 @@ class InputGrad(_Kernel):
         packed = aligned(f, scratch)
         first = packed.at(self._up(job.reduced * job.outputs * job.taps))
         own = self._own(f, first, job.scratch * module.lanes(self.element))
-        conv_images.write(f, job, grad, packed, own, dx, f.arg("begin"), f.arg("end"))
+        conv_images.write(
+            f, job, grad, packed, own, dx, *self._images_of(f, f.arg("begin"), f.arg("end"))
+        )
         self._end(module, f)
 
     def _write_phases(self, module: Module) -> None:
@@ -509,7 +519,7 @@ class InputGrad(_Kernel):
                     f, phase.job, source, packed.at(g * each + start), None, to.at(phase.shift)
                 )
 
-        self._over(f, image)
+        self._over(f, f.arg("begin"), f.arg("end"), image)
         self._end(module, f)
 
     def interpret(self, grad: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -525,13 +535,13 @@ class InputGrad(_Kernel):
 
 @dataclass(frozen=True)
 class WeightGrad(_Kernel):
-    """kernel(x, grad, sums, scratch, piece, begin, end) writes the sums of a range of images behind
-    those of the ranges before it; finish(sums, dw, db, parts) adds them up in their order.
+    """kernel(x, grad, sums, scratch, piece, images, begin, end) writes the sums of each range behind
+    those of the ranges before it; finish(sums, dw, db, ranges) adds them up in their order.
     """
 
     bias: bool = True
 
-    KINDS = ("array", "array", "array", "array", "int")
+    KINDS = ("array", "array", "array", "array", "int", "int")
     FINISH = ("array", "array", "array", "int")
 
     @property
@@ -594,13 +604,11 @@ class WeightGrad(_Kernel):
         panels = self._own(f, aligned(f, scratch), own)
         plane = panels.at(self._up(job.panels(machine, lanes)))
         whole = self.sums(machine)
-        sums = self._own(f, sums, whole)
         nothing = zero(f, self.element, lanes)
-        f.loop(0, whole, lambda i: sums.store(nothing, i), lanes)
         if not direct:
             fill_zero(f, plane, job.plane.size)
 
-        def image(n: Value, g: Value) -> None:
+        def image(sums: Pointer, n: Value, g: Value) -> None:
             given = x.at((n * shape.channels + g * shape.channels_each) * _area(shape.size))
             source = given
             if not direct:
@@ -613,13 +621,18 @@ class WeightGrad(_Kernel):
                 conv_weight.add_bias(f, job, here, sums.at(first))
             conv_weight.add_image(f, job, source, here, sums.at(g * each), panels)
 
-        self._over(f, image)
+        def range_of_images(r: Value) -> None:
+            own = sums.at(r * whole)
+            f.loop(0, whole, lambda i: own.store(nothing, i), lanes)
+            self._over(f, r, r + 1, lambda n, g: image(own, n, g))
+
+        f.loop(f.arg("begin"), f.arg("end"), range_of_images)
         self._end(module, f)
         self._write_finish(module, job, each)
 
     def _write_finish(self, module: Module, job: WeightJob, each: int) -> None:
         shape, lanes = self.shape, module.lanes(self.element)
-        f = module.function("finish", sums="ptr", dw="ptr", db="ptr", parts="i64")
+        f = module.function("finish", sums="ptr", dw="ptr", db="ptr", ranges="i64")
         sums, dw, db = (f.pointer(name, self.element) for name in ("sums", "dw", "db"))
         whole = self.sums(module.machine)
 
@@ -629,7 +642,7 @@ class WeightGrad(_Kernel):
 
             f.loop(0, whole, some, lanes)
 
-        f.loop(1, f.arg("parts"), add)
+        f.loop(1, f.arg("ranges"), add)
         depth = shape.channels_each * shape.taps
 
         def channel(g: Value, o: Value) -> None:
