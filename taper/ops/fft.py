@@ -1,7 +1,7 @@
 """Discrete Fourier transforms: torch.fft. numpy's pocketfft does the work.
 
-Three ops, each along given dimensions: complex to complex, real to half a spectrum, and half a
-spectrum to real. The derivatives are transforms again, because the adjoint of a transform is the
+The ops go from complex or real numbers to a whole spectrum, along any dimensions, from real ones to
+half of it, and from half a spectrum to real ones, along one. The derivatives are transforms again, because the adjoint of a transform is the
 opposite one with the same factor in front.
 """
 
@@ -26,24 +26,34 @@ from taper.tensor import Tensor, wrap
 OPPOSITE = {"backward": "forward", "ortho": "ortho", "forward": "backward"}
 
 
-@op
-class FftC2C(Opaque):
-    """The transform of a complex array, or the whole spectrum of a real one."""
+class _Whole(Opaque):
+    """The whole spectrum, or the signal that has it."""
 
     name = "fft"
 
-    def forward(
-        self, m: Any, input: Any, *, axis: Any, norm: str, inverse: bool, real: bool
-    ) -> Any:
+    def forward(self, m: Any, input: Any, *, axis: Any, norm: str, inverse: bool) -> Any:
         transform = np.fft.ifftn if inverse else np.fft.fftn
         return transform(input, axes=axis, norm=norm)  # type: ignore[arg-type]
 
     def vjp(
-        self, m: Any, grad: Any, out: Any, input: Any, *, axis: Any, norm: str, inverse: bool,
-        real: bool,
-    ) -> Any:  # fmt: skip
-        back = m.call(FftC2C, grad, axis=axis, norm=OPPOSITE[norm], inverse=not inverse, real=False)
-        return m.real(back) if real else back
+        self, m: Any, grad: Any, out: Any, input: Any, *, axis: Any, norm: str, inverse: bool
+    ) -> Any:
+        return m.call(FftC2C, grad, axis=axis, norm=OPPOSITE[norm], inverse=not inverse)
+
+
+@op
+class FftC2C(_Whole):
+    """Of complex numbers."""
+
+
+@op
+class FftWhole(_Whole):
+    """Of real numbers, of which numpy transforms half and completes the rest."""
+
+    node_name = "FftR2CBackward0"
+
+    def vjp(self, m: Any, grad: Any, out: Any, input: Any, **attrs: Any) -> Any:
+        return m.real(_Whole.vjp(self, m, grad, out, input, **attrs))
 
 
 @op
@@ -145,6 +155,13 @@ def resized(input: Tensor, axis: int, size: int) -> Tensor:
     return constant_pad_nd(input, (0, 0) * (input.dim() - 1 - axis) + (0, size - own))
 
 
+def whole(input: Tensor, axes: tuple[int, ...], norm: str, inverse: bool) -> Tensor:
+    """The transform of real or complex numbers along the dimensions."""
+    kind = FftC2C if input.is_complex() else FftWhole
+    made: Tensor = apply(kind, input, axis=axes, norm=norm, inverse=inverse)
+    return made
+
+
 def into(out: Tensor, function: Any, *args: Any) -> Tensor:
     """The transform, stored in `out`."""
     name = function.__name__.replace("2", "n")
@@ -175,9 +192,7 @@ def _c2c(name: str, input: Tensor, n: Any, dim: int, norm: str | None, inverse: 
     axis, size = _axis_and_size(name, input, n, dim)
     size = checked_points(input.shape[axis] if size is None else size)
     input = resized(input, axis, size)
-    return apply(
-        FftC2C, input, axis=(axis,), norm=factor_name(norm), inverse=inverse, real=not input.is_complex()
-    )  # fmt: skip
+    return whole(input, (axis,), factor_name(norm), inverse)
 
 
 def _r2c(name: str, input: Tensor, n: Any, dim: int, norm: str | None) -> Tensor:

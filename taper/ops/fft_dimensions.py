@@ -14,7 +14,6 @@ from taper.errors import ShapeError
 from taper.op import public
 from taper.ops.fft import (
     OPPOSITE,
-    FftC2C,
     FftC2R,
     FftR2C,
     as_complex,
@@ -25,6 +24,7 @@ from taper.ops.fft import (
     promoted,
     require_real,
     resized,
+    whole,
 )
 from taper.tensor import Tensor
 
@@ -79,7 +79,7 @@ def _cn(input: Tensor, axes: list[int], norm: str, inverse: bool) -> Tensor:
     """The transform of a complex tensor along several dimensions, perhaps none."""
     if not axes:
         return input
-    return apply(FftC2C, input, axis=tuple(axes), norm=norm, inverse=inverse, real=False)
+    return whole(input, tuple(axes), norm, inverse)
 
 
 def _c2c_n(input: Tensor, s: Any, dim: Any, norm: str | None, inverse: bool) -> Tensor:
@@ -88,9 +88,7 @@ def _c2c_n(input: Tensor, s: Any, dim: Any, norm: str | None, inverse: bool) -> 
     factor = factor_name(norm)
     if not axes:
         return as_complex(input)
-    return apply(
-        FftC2C, input, axis=tuple(axes), norm=factor, inverse=inverse, real=not input.is_complex()
-    )  # fmt: skip
+    return whole(input, tuple(axes), factor, inverse)
 
 
 def _r2c_n(name: str, input: Tensor, s: Any, dim: Any, norm: str | None) -> Tensor:

@@ -14,7 +14,7 @@ from taper.dispatch import apply
 from taper.errors import ShapeError, UnsupportedDtype
 from taper.op import public
 from taper.ops.complex_parts import view_as_real
-from taper.ops.fft import FftC2C, FftC2R, FftR2C, promoted
+from taper.ops.fft import FftC2R, FftR2C, promoted, whole
 from taper.ops.from_data import finish
 from taper.ops.padding import constant_pad_nd, pad
 from taper.ops.view_ops import FoldWindows
@@ -134,8 +134,7 @@ def stft(
     if onesided:
         spectra = apply(FftR2C, frames, axis=2, norm=norm)
     else:
-        real = not frames.is_complex()
-        spectra = apply(FftC2C, frames, axis=(2,), norm=norm, inverse=False, real=real)
+        spectra = whole(frames, (2,), norm, inverse=False)
     spectra = spectra.transpose(1, 2)
     if input.dim() == 1:
         spectra = spectra.squeeze(0)
@@ -220,7 +219,7 @@ def istft(
     frames = batch.transpose(1, 2)
     norm = "ortho" if normalized else "backward"
     if return_complex:
-        frames = apply(FftC2C, frames, axis=(2,), norm=norm, inverse=True, real=False)
+        frames = whole(frames, (2,), norm, inverse=True)
     else:
         half = frames if onesided else frames.narrow(2, 0, n_fft // 2 + 1)
         frames = apply(FftC2R, half, axis=2, norm=norm, size=n_fft)

@@ -8,13 +8,16 @@ SAMPLES = {
     "FftC2C": lambda: [
         (
             [number(3, 4) + 1j * number(3, 4, seed=1)],
-            {"axis": (0,), "norm": "backward", "inverse": False, "real": False},
+            {"axis": (0,), "norm": "backward", "inverse": False},
         ),
         (
             [number(3, 4) + 1j * number(3, 4, seed=1)],
-            {"axis": (1, 0), "norm": "ortho", "inverse": True, "real": False},
+            {"axis": (1, 0), "norm": "ortho", "inverse": True},
         ),
-        ([number(2, 5)], {"axis": (1,), "norm": "forward", "inverse": False, "real": True}),
+    ],
+    "FftWhole": lambda: [
+        ([number(2, 5)], {"axis": (1,), "norm": "forward", "inverse": False}),
+        ([number(2, 3, 4)], {"axis": (0, 2), "norm": "backward", "inverse": True}),
     ],
     "FftR2C": lambda: [
         ([number(3, 4)], {"axis": 1, "norm": "backward"}),
