@@ -40,6 +40,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("study", add_help=False, help="run one of the studies")
     show = commands.add_parser("show", help="list what a checkpoint file holds")
     show.add_argument("file", help="a file that torch.save or taper.save wrote")
+    cache = commands.add_parser("cache", help="show or empty the folder of compiled kernels")
+    cache.add_argument("--clear", action="store_true", help="remove every compiled kernel")
     commands.add_parser("version", help="print the version")
     return parser
 
@@ -75,8 +77,26 @@ def _rest(argv: list[str]) -> int:
         return 0
     if chosen.command == "show":
         return _show(chosen.file)
+    if chosen.command == "cache":
+        return _cache(chosen.clear)
     parser.print_help(sys.stderr)
     return 2
+
+
+def _cache(clear: bool) -> int:
+    """Says where compiled kernels are kept, how many and how large; removes them if asked."""
+    from taper.backends.llvm import store
+
+    folder = store.folder()
+    if folder is None:
+        print("no folder: compiled kernels are not kept (TAPER_CACHE names one)")
+        return 0
+    kept = store.files()
+    size = sum(each[1] for each in kept)
+    print(f"{folder}: {len(kept)} kernels, {size:,} of at most {store.MOST_BYTES:,} bytes")
+    if clear:
+        print(f"removed {store.clear()} kernels")
+    return 0
 
 
 def _show(path: str) -> int:

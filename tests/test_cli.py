@@ -18,7 +18,7 @@ def test_no_command_prints_the_help_and_is_status_2(capsys):
     assert "run" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["run", "study", "show"])
+@pytest.mark.parametrize("command", ["run", "study", "show", "cache"])
 def test_every_command_has_a_help(command, capsys):
     try:
         status = main([command, "--help"])
@@ -69,3 +69,19 @@ def test_show_refuses_a_bad_file_with_status_2(content, tmp_path, capsys):
 def test_show_of_a_file_that_is_not_there_is_status_2(tmp_path, capsys):
     assert main(["show", str(tmp_path / "none.pt")]) == 2
     assert "none.pt" in capsys.readouterr().err
+
+
+def test_cache_says_what_is_kept_and_empties_it(tmp_path, monkeypatch, capsys):
+    from taper.backends.llvm import store
+
+    monkeypatch.setenv("TAPER_CACHE", str(tmp_path / "kernels"))
+    store.folder.cache_clear()
+    try:
+        store.put("key", bytes(100))
+        assert main(["cache"]) == 0
+        assert "1 kernels, 132 of at most" in capsys.readouterr().out
+        assert main(["cache", "--clear"]) == 0
+        assert "removed 1 kernels" in capsys.readouterr().out
+        assert not store.files()
+    finally:
+        store.folder.cache_clear()
