@@ -1,0 +1,285 @@
+"""Kernels of recurrent layers against the numpy reference, at sizes that fit no vector."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("llvmlite")
+
+from taper.backends import recurrent as reference
+from taper.backends.llvm import build, machine
+from taper.backends.llvm.functions import rnn as kernels
+from taper.backends.llvm.recurrent_lanes import Backward, Forward, tape_vectors
+
+# (kind, arguments of its own, gates, states)
+KINDS = {
+    "gru": ("gru", {}, 3, 1),
+    "lstm": ("lstm", {}, 4, 2),
+    "tanh": ("rnn", {"relu": False}, 1, 1),
+    "relu": ("rnn", {"relu": True}, 1, 1),
+}
+LANES_SIZES = [(1, 1, 1, 1), (16, 3, 5, 4), (19, 7, 3, 5), (35, 4, 1, 2), (5, 6, 9, 7)]
+TOLERANCE = {"f4": 2e-5, "f8": 1e-13}
+
+
+class Layer:
+    """Random arrays for a layer, and both backends' functions on them."""
+
+    def __init__(self, name, sizes, dtype="f4", batch_first=True, reverse=False, whole=True,
+                 biases=True, states=True, seed=0):  # fmt: skip
+        self.kind, own, gates, count = KINDS[name]
+        batch, steps, inputs, hidden = sizes
+        draw = np.random.default_rng(seed)
+
+        def normal(*shape: int) -> np.ndarray:
+            return draw.standard_normal(shape).astype(dtype)
+
+        shape = (batch, steps, inputs) if batch_first else (steps, batch, inputs)
+        self.input = normal(*shape) if whole else normal(batch, inputs)
+        state = (1, batch, hidden) if whole else (batch, hidden)
+        self.states = [normal(*state) if states else None for _ in range(count)]
+        scale = 1 / np.sqrt(hidden).astype(dtype)
+        rows = gates * hidden
+        self.weights = [normal(rows, inputs) * scale, normal(rows, hidden) * scale]
+        self.weights += [normal(rows), normal(rows)] if biases else [None, None]
+        self.extra = [None] if count == 2 else []
+        self.geometry = {
+            "batch_first": batch_first and whole, "reverse": reverse, "sizes": None, **own
+        }  # fmt: skip
+        present = [x is not None for x in self.arrays]
+        self.needs = tuple(present)
+        self.draw, self.dtype = draw, dtype
+
+    @property
+    def arrays(self) -> list[Any]:
+        """The op's inputs."""
+        return [self.input, *self.states, *self.weights, *self.extra]
+
+    def forward(self, backend: Any) -> tuple[np.ndarray, ...]:
+        """Outputs, last states, reserve."""
+        return getattr(backend, f"{self.kind}_forward")(*self.arrays, **self.geometry)
+
+    def backward(self, backend: Any, grad: Any, reserve: np.ndarray) -> tuple[Any, ...]:
+        """A gradient for each array."""
+        return getattr(backend, f"{self.kind}_backward")(
+            grad, reserve, *self.arrays, needs=self.needs, **self.geometry
+        )
+
+    def grads_like(self, results: Any) -> list[np.ndarray]:
+        """Random gradients of the outputs and last states."""
+        return [self.draw.standard_normal(r.shape).astype(self.dtype) for r in results]
+
+
+def check(layer: Layer, without: tuple[int, ...] = ()) -> None:
+    """Both backends agree in values, shapes, dtypes and strides; `without` some of the gradients."""
+    expected, found = layer.forward(reference), layer.forward(kernels)
+    assert found[-1].ndim < 3, "the reference has computed this"
+    for a, b in zip(expected[:-1], found[:-1], strict=True):
+        assert (a.shape, a.dtype, a.strides) == (b.shape, b.dtype, b.strides)
+        np.testing.assert_allclose(b, a, rtol=0, atol=TOLERANCE[layer.dtype])
+
+    grad = layer.grads_like(expected[:-1])
+    grad = [None if i in without else g for i, g in enumerate(grad)]
+    expected_grads = layer.backward(reference, grad, expected[-1])
+    for i, (a, b) in enumerate(
+        zip(expected_grads, layer.backward(kernels, grad, found[-1]), strict=True)
+    ):
+        assert (a is None) == (b is None)
+        if a is not None:
+            assert (a.shape, a.dtype) == (b.shape, b.dtype)
+            most = TOLERANCE[layer.dtype] * max(1, np.abs(a).max())
+            np.testing.assert_allclose(b, a, rtol=0, atol=most, err_msg=f"gradient {i}")
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("sizes", LANES_SIZES)
+@pytest.mark.parametrize("name", KINDS)
+def test_a_small_layer_agrees_with_the_reference(name, sizes, batch_first):
+    check(Layer(name, sizes, batch_first=batch_first))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_small_layer_in_float64_agrees_with_the_reference(name):
+    check(Layer(name, (11, 5, 3, 3), "f8"))
+    check(Layer(name, (11, 5, 3, 9), "f8", batch_first=False))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_reversed_layer_runs_from_the_last_step_to_the_first(name):
+    check(Layer(name, (19, 7, 3, 5), reverse=True))
+    check(Layer(name, (19, 7, 3, 5), reverse=True, batch_first=False))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_cell_is_a_sequence_of_one_step(name):
+    check(Layer(name, (5, 1, 3, 4), whole=False))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_biases_states_and_gradients_may_be_absent(name):
+    check(Layer(name, (16, 3, 5, 4), biases=False, states=False), without=(1, 2))
+    check(Layer(name, (16, 3, 5, 4)), without=(0,))
+    check(Layer(name, (16, 3, 5, 4)), without=(0, 1, 2))
+
+
+def test_inputs_and_gradients_may_have_any_strides():
+    layer = Layer("gru", (6, 4, 3, 5))
+    plain = layer.forward(kernels)
+    grad = layer.grads_like(plain[:-1])
+    expected = layer.backward(kernels, grad, plain[-1])
+    for view in (
+        np.repeat(layer.input, 2, 2)[:, :, ::2],
+        np.repeat(layer.input, 2, 1)[:, ::2],
+        layer.input.transpose(1, 0, 2).copy().transpose(1, 0, 2),
+        layer.input[:, ::-1].copy()[:, ::-1],
+    ):
+        layer.input = view
+        found = layer.forward(kernels)
+        turned = [np.asfortranarray(g) for g in grad]
+
+        np.testing.assert_array_equal(found[0], plain[0])
+        for a, b in zip(expected, layer.backward(kernels, turned, found[-1]), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_what_nobody_needs_is_not_given():
+    layer = Layer("lstm", (5, 3, 2, 3))
+    made = layer.forward(kernels)
+    grad = layer.grads_like(made[:-1])
+    everything = layer.backward(kernels, grad, made[-1])
+    for needs in [(True, *(False,) * 7), (False,) * 3 + (True,) * 4 + (False,)]:
+        layer.needs = needs
+        for needed, a, b in zip(
+            needs, everything, layer.backward(kernels, grad, made[-1]), strict=True
+        ):
+            assert (b is not None) == needed
+            if needed:
+                np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_sequence_gives_the_same_bits_in_any_batch(name):
+    layer = Layer(name, (37, 5, 3, 4))
+    whole = layer.forward(kernels)
+
+    layer.input = layer.input[20:23]
+    layer.states = [s[:, 20:23] for s in layer.states]
+    part = layer.forward(kernels)
+
+    for a, b in zip(whole[:-1], part[:-1], strict=True):
+        np.testing.assert_array_equal(a[20:23] if len(a) > 1 else a[:, 20:23], b)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numpy, which ops switch off
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+@pytest.mark.parametrize("name", KINDS)
+def test_a_bad_number_spoils_its_own_sequence_only(name, value):
+    layer = Layer(name, (5, 4, 3, 4))
+    layer.input[4, 1, 1] = value
+    expected, found = layer.forward(reference), layer.forward(kernels)
+
+    np.testing.assert_array_equal(np.isnan(found[0]), np.isnan(expected[0]))
+    assert np.isfinite(found[0][:4]).all()
+
+    # Lanes past the last sequence repeat it, but they are no part of the weights' gradients.
+    grad = [g * 0 for g in layer.grads_like(found[:-1])]
+    grad[0][:4] = 1
+    expected_grads = layer.backward(reference, grad, expected[-1])
+    for a, b in zip(expected_grads, layer.backward(kernels, grad, found[-1]), strict=True):
+        if a is not None and np.isfinite(a).all():
+            np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5 * np.abs(a).max())
+
+
+def test_no_kernel_is_compiled_for_another_batch_or_length():
+    for sizes in [(1, 1), (40, 3), (3, 40)]:
+        layer = Layer("gru", (*sizes, 3, 4))
+        made = layer.forward(kernels)
+        layer.backward(kernels, layer.grads_like(made[:-1]), made[-1])
+    before = dict(build.counts)
+
+    for batch, steps in [(17, 2), (2, 17), (33, 9)]:
+        layer = Layer("gru", (batch, steps, 3, 4))
+        made = layer.forward(kernels)
+        layer.backward(kernels, layer.grads_like(made[:-1]), made[-1])
+
+    assert build.counts == before
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_nothing_is_written_past_the_end_of_a_result(batch_first):
+    batch, steps, inputs, hidden = 19, 3, 3, 5
+    lanes = machine.host().lanes(4)
+    guarded = []
+
+    def room(*shape: int) -> np.ndarray:
+        count = int(np.prod(shape))
+        whole = np.full(count + 64, 7, np.float32)
+        guarded.append(whole[count:])
+        return whole[:count].reshape(shape)
+
+    layer = Layer("gru", (batch, steps, inputs, hidden), batch_first=batch_first)
+    rows = (steps * inputs, inputs) if batch_first else (inputs, batch * inputs)
+    groups = -(-batch // lanes)
+    fixed, each = tape_vectors("gru", inputs, hidden, lanes)
+    tape = room(groups * (fixed + steps * each) * lanes)
+    forward = kernels._function(Forward("gru", "float", inputs, hidden, batch_first))
+    forward(
+        layer.input, *layer.states, *layer.weights, room(steps, batch, hidden), room(batch, hidden),
+        tape, 0, groups, batch, steps, *rows, 0, 1,
+    )  # fmt: skip
+    spec = Backward("gru", "float", inputs, hidden, batch_first, "none", True, True)
+    backward = kernels._function(spec)
+    fixed, each = spec.work_vectors(lanes)
+    backward(
+        tape, *layer.states, *layer.weights[:2], tape, room(*layer.input.shape), room(batch, hidden),
+        room((fixed + steps * each) * lanes), room(3 * hidden, inputs), room(3 * hidden, hidden),
+        room(3 * hidden), room(3 * hidden), 0, groups, batch, steps, 0, 1, 0, 0, *rows,
+    )  # fmt: skip
+
+    assert all((guard == 7).all() for guard in guarded)
+
+
+def test_other_arrays_go_to_the_reference():
+    layer = Layer("gru", (3, 2, 2, 3))
+    layer.geometry["sizes"] = (3, 2)
+    layer.geometry["batch_first"] = False
+    layer.input = layer.input.reshape(-1, 2)[:5]
+
+    assert layer.forward(kernels)[-1].ndim == 3
+
+
+@pytest.mark.parametrize(
+    ("target", "triple"),
+    [("avx2", "x86_64-unknown-linux-gnu"), ("neon", "aarch64-unknown-linux-gnu")],
+)
+def test_code_for_other_processors_compiles(target, triple):
+    other = machine.cross(target, triple)
+
+    assert build.assembly(Forward("lstm", "float", 2, 3, True), other)
+    assert build.assembly(Backward("lstm", "double", 2, 3, False, "steps", True, True), other)
+
+
+@pytest.mark.skipif(machine.host().target != "avx512", reason="the tests themselves run on it")
+def test_kernels_for_avx2_agree_with_the_reference_too():
+    code = (
+        "import sys; sys.path[:0] = ['tests', '.']\n"
+        "from backends.llvm import test_recurrent as t\n"
+        "assert t.machine.host().target == 'avx2'\n"
+        "for name in t.KINDS:\n"
+        "    t.check(t.Layer(name, (11, 4, 5, 9)))\n"
+        "    t.check(t.Layer(name, (9, 4, 3, 5), 'f8', batch_first=False))\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[3],
+        env={**os.environ, "TAPER_TARGET": "avx2"},
+        check=True,
+        timeout=120,
+    )
