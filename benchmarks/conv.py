@@ -121,7 +121,7 @@ def measure(name: str, case: Case, rounds: int, most: float) -> None:
     x = random(case.images, case.channels, *case.size)
     w = random(case.outputs, case.channels // case.groups, *case.kernel)
     bias = random(case.outputs)
-    y = conv.convolve(x, w, bias, *geometry)
+    y = conv.convolution(x, w, bias, *geometry)
     grad = random(*y.shape)
     tx, tw, tb, tg = (torch.from_numpy(a) for a in (x, w, bias, grad))
     forward = getattr(torch.nn.functional, f"conv{rank}d")
@@ -135,12 +135,12 @@ def measure(name: str, case: Case, rounds: int, most: float) -> None:
     for what, ours, theirs in (
         (
             "forward",
-            lambda: conv.convolve(x, w, bias, *geometry),
+            lambda: conv.convolution(x, w, bias, *geometry),
             lambda: forward(tx, tw, tb, *geometry),
         ),
         (
             "input gradient",
-            lambda: conv.convolve_transposed(grad, w, case.size, *geometry),
+            lambda: conv.convolution_transposed(grad, w, case.size, *geometry),
             lambda: backward(True, False, False)[0],
         ),
         (

@@ -8,6 +8,7 @@ inf and nan without comment.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -69,19 +70,23 @@ def _call(op: Any, *inputs: Any, **attrs: Any) -> Any:
     return out if op.outputs > 1 or type(out) is np.ndarray else np.asarray(out)
 
 
+# Files of functions that numpy lacks. They are loaded when one is first used.
+_FAMILIES = ("convolution", "pooling", "special")
+
+
 class Math:
-    """numpy's namespace with taper's additions; what it lacks is looked up in special.py."""
+    """numpy's namespace with taper's additions; what it lacks is looked up in _FAMILIES."""
 
     on_arrays = True
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(np, name, None)
+        for family in _FAMILIES:
+            if found is not None:
+                break
+            found = getattr(importlib.import_module(f"taper.backends.{family}"), name, None)
         if found is None:
-            from taper.backends import special
-
-            found = getattr(special, name, None)
-            if found is None:
-                raise AttributeError(f"the reference backend has no function {name!r}")
+            raise AttributeError(f"the reference backend has no function {name!r}")
         self.__dict__[name] = found
         return found
 

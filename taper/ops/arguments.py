@@ -7,8 +7,23 @@ from typing import Any
 import numpy as np
 
 from taper import dtypes
+from taper.backends.selection import either, kept
 from taper.errors import UnsupportedDtype
 from taper.tensor import Tensor
+
+__all__ = [
+    "FLOATING",
+    "either",
+    "invalid_combination",
+    "is_complex",
+    "kept",
+    "narrowed",
+    "refuse",
+    "refuse_common",
+    "require_tensor",
+    "require_tensors",
+    "widened",
+]
 
 FLOATING = "fcV"  # numpy kinds of the floating and complex dtypes; V is bfloat16
 
@@ -64,32 +79,3 @@ def widened(x: Any) -> Any:
 def narrowed(result: Any, like: Any) -> Any:
     """The result of a formula on `widened(like)` in the dtype of `like`."""
     return result if result.dtype == like.dtype else result.astype(like.dtype)
-
-
-# Selecting by random booleans costs up to ten times as much as arithmetic does, in mispredicted
-# branches; bit masks have no branches. A product with the booleans would make nan of inf.
-
-
-def _bits(mask: np.ndarray, dtype: Any) -> Any:
-    """All bits set where the mask is true, none elsewhere."""
-    return np.negative(mask.view(np.int8), dtype=dtype)
-
-
-def kept(x: np.ndarray, mask: Any) -> Any:
-    """x where the mask, shaped as x, is true, else 0."""
-    if x.ndim == 0:
-        return np.where(mask, x, x.dtype.type(0))
-    bits = x.view(f"i{x.dtype.itemsize}")
-    made = _bits(mask, bits.dtype)
-    return np.bitwise_and(bits, made, out=made).view(x.dtype)
-
-
-def either(mask: Any, x: np.ndarray, y: np.ndarray) -> Any:
-    """x where the mask is true, else y; all of one shape, x and y of one dtype."""
-    if x.ndim == 0:
-        return np.where(mask, x, y)
-    first, second = (a.view(f"i{x.dtype.itemsize}") for a in (x, y))
-    made = np.bitwise_xor(first, second)
-    made &= _bits(mask, made.dtype)
-    made ^= second
-    return made.view(x.dtype)

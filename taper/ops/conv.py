@@ -1,14 +1,13 @@
 """Convolution of any rank, transposed or not, and its derivatives.
 
 The three trilinear maps here (`Convolution`, `ConvTransposed`, `ConvWeightGrad`) are each other's
-derivatives, so second and higher derivatives need nothing else. Their arithmetic is in convolve.py.
+derivatives, so second and higher derivatives need nothing else. Their arithmetic is in
+backends/convolution.py.
 """
 
 from __future__ import annotations
 
 from typing import Any
-
-import numpy as np
 
 from taper.dispatch import apply
 from taper.errors import ShapeError
@@ -22,8 +21,7 @@ from taper.ops.conv_shapes import (
     settled,
     transposed_size,
 )
-from taper.ops.convolve import adjoints, convolve, scatter, weight_grad
-from taper.ops.window import Sizes, integers, widened
+from taper.ops.window import Sizes, integers
 from taper.tensor import Tensor
 
 # ---------------------------------------------------------------- the ops
@@ -54,7 +52,7 @@ class Convolution(Contraction):
         dilation: Any,
         groups: Any,
     ) -> Any:
-        return convolve(input, weight, bias, stride, padding, dilation, groups)
+        return m.convolution(input, weight, bias, stride, padding, dilation, groups)
 
     def vjp(
         self,
@@ -68,11 +66,9 @@ class Convolution(Contraction):
         needs: Any,
         **geometry: Any,
     ) -> Any:
-        to_bias = m.call(ChannelSum, grad) if needs[2] else None
-        if m.on_arrays and needs[0] and needs[1] and input.dtype.kind != "c":
-            both = adjoints(input, weight, grad, **geometry)
-            if both is not None:
-                return *both, to_bias
+        if m.on_arrays:
+            own, factors = conj_of(m, input), conj_of(m, weight)
+            return m.convolution_gradients(own, factors, grad, needs, **geometry)
         size, kernel = tuple(input.shape[2:]), tuple(weight.shape[2:])
         return (
             m.call(ConvTransposed, grad, conj_of(m, weight), None, size=size, **geometry)
@@ -81,7 +77,7 @@ class Convolution(Contraction):
             m.call(ConvWeightGrad, conj_of(m, input), grad, kernel=kernel, **geometry)
             if needs[1]
             else None,
-            to_bias,
+            m.call(ChannelSum, grad) if needs[2] else None,
         )
 
 
@@ -106,7 +102,7 @@ class ConvTransposed(Contraction):
         dilation: Any,
         groups: Any,
     ) -> Any:
-        y = scatter(input, weight, size, stride, padding, dilation, groups)
+        y = m.convolution_transposed(input, weight, size, stride, padding, dilation, groups)
         if bias is not None:
             y += bias.reshape((-1,) + (1,) * len(size))
         return y
@@ -158,7 +154,7 @@ class ConvWeightGrad(Contraction):
         dilation: Any,
         groups: Any,
     ) -> Any:
-        return weight_grad(input, other, kernel, stride, padding, dilation, groups)
+        return m.convolution_weight_grad(input, other, kernel, stride, padding, dilation, groups)
 
     def vjp(
         self,
@@ -200,17 +196,7 @@ class ChannelSum(Contraction):
     saves = ("input.shape",)
 
     def forward(self, m: Any, input: Any) -> Any:
-        batch, channels = input.shape[:2]
-        wide = widened(input)
-        if input.size == 0:
-            total = np.zeros(channels, wide.dtype)
-        elif batch <= 1024:
-            # A product with ones sums the batch fastest; what is left is short.
-            ones = np.ones(batch, wide.dtype)
-            total = ones.dot(wide.reshape(batch, -1)).reshape(channels, -1).sum(1)
-        else:
-            total = wide.reshape(batch, channels, -1).sum(2).sum(0)
-        return total.astype(input.dtype, copy=False)
+        return m.channel_sum(input)
 
     def vjp(self, m: Any, grad: Any, out: Any, shape: Any) -> Any:
         ones = (1,) * (len(shape) - 2)

@@ -1,5 +1,5 @@
-"""Pooling over windows: maximum, mean and p-norm. The arithmetic is in pooling.py; the pools that
-pick one element of an uneven window, or place one back, are in pool_index.py.
+"""Pooling over windows: maximum, mean and p-norm. The arithmetic is in backends/pooling.py; the
+pools that pick one element of an uneven window, or place one back, are in pool_index.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from taper.dispatch import apply
 from taper.errors import ShapeError
 from taper.op import Opaque, op, public
 from taper.ops.pool_shapes import pooled_size, sizes
-from taper.ops.pooling import avg_pool, avg_pool_grad, max_index, max_pool, max_pool_grad, pick
 from taper.ops.window import Sizes
 from taper.tensor import Tensor
 
@@ -29,7 +28,7 @@ class _MaxPool(Opaque):
     def forward(
         self, m: Any, input: Any, *, kernel: Any, stride: Any, padding: Any, dilation: Any, out: Any
     ) -> Any:
-        return max_pool(input, kernel, stride, padding, dilation, out)
+        return m.max_pool(input, kernel, stride, padding, dilation, out)
 
     def vjp(self, m: Any, grad: Any, result: Any, input: Any, **geometry: Any) -> Any:
         return m.call(MaxPoolGrad, grad, input, **geometry)
@@ -65,8 +64,8 @@ class _MaxPoolIndices(_MaxPool):
     def forward(
         self, m: Any, input: Any, *, kernel: Any, stride: Any, padding: Any, dilation: Any, out: Any
     ) -> Any:
-        index = max_index(input, kernel, stride, padding, dilation, out)
-        return pick(input, index, len(kernel)), index
+        index = m.max_index(input, kernel, stride, padding, dilation, out)
+        return m.pick(input, index, len(kernel)), index
 
     def vjp(self, m: Any, grad: Any, result: Any, input: Any, **geometry: Any) -> Any:
         return m.call(MaxPoolGrad, grad[0], input, **geometry)
@@ -112,7 +111,7 @@ class MaxPoolGrad(Opaque):
         dilation: Any,
         out: Any,
     ) -> Any:
-        return max_pool_grad(grad, input, kernel, stride, padding, dilation, out)
+        return m.max_pool_grad(grad, input, kernel, stride, padding, dilation, out)
 
     def vjp(
         self,
@@ -147,7 +146,9 @@ class MaxPoolPick(Opaque):
         dilation: Any,
         out: Any,
     ) -> Any:
-        return pick(other, max_index(input, kernel, stride, padding, dilation, out), len(kernel))
+        return m.pick(
+            other, m.max_index(input, kernel, stride, padding, dilation, out), len(kernel)
+        )
 
     def vjp(self, m: Any, grad: Any, result: Any, other: Any, input: Any, **geometry: Any) -> Any:
         return m.call(MaxPoolGrad, grad, input, **geometry), None
@@ -171,7 +172,7 @@ class _AvgPool(Opaque):
         whole: Any,
         override: Any,
     ) -> Any:
-        return avg_pool(input, kernel, stride, padding, out, whole, override)
+        return m.avg_pool(input, kernel, stride, padding, out, whole, override)
 
     def vjp(self, m: Any, grad: Any, result: Any, input: Any, **geometry: Any) -> Any:
         return m.call(AvgPoolGrad, grad, input, **geometry)
@@ -219,7 +220,7 @@ class AvgPoolGrad(Opaque):
         override: Any,
     ) -> Any:
         size = input.shape[-len(kernel) :]
-        return avg_pool_grad(grad, size, kernel, stride, padding, out, whole, override)
+        return m.avg_pool_grad(grad, size, kernel, stride, padding, out, whole, override)
 
     def vjp(
         self,

@@ -11,18 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from taper.dispatch import apply
-from taper.errors import ShapeError
-from taper.op import Opaque, op, public
-from taper.ops.pool import AVG, MAX_INDICES
-from taper.ops.pooling import pick
-from taper.ops.pooling_uneven import (
+from taper.backends.pooling_uneven import (
     fractional_index,
     rows_of,
     uneven_max_index,
     uneven_mean,
     uneven_mean_grad,
 )
+from taper.dispatch import apply
+from taper.errors import ShapeError
+from taper.op import Opaque, op, public
+from taper.ops.pool import AVG, MAX_INDICES
 from taper.ops.window import Sizes, integers, widened
 from taper.tensor import Tensor
 
@@ -36,7 +35,7 @@ class _Pick(Opaque):
     saves = ("input", "index")
 
     def forward(self, m: Any, input: Any, index: Any, *, rank: Any) -> Any:
-        return pick(input, index, rank)
+        return m.pick(input, index, rank)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, index: Any, *, rank: Any) -> Any:
         size = tuple(input.shape)[len(input.shape) - rank :]

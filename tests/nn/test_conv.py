@@ -10,7 +10,7 @@ import pytest
 import taper
 from taper import nn
 from taper.nn import functional as F
-from taper.ops import convolve
+from taper.backends import convolution
 
 FUNCTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -42,8 +42,8 @@ def drawn(*shape, seed=0):
 
 def forget():
     """Ways that were remembered with other limits."""
-    convolve.flat.cache_clear()
-    convolve._opposite.cache_clear()
+    convolution.flat.cache_clear()
+    convolution._opposite.cache_clear()
 
 
 SETTINGS = [

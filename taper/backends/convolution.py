@@ -1,8 +1,8 @@
 """Convolution on arrays: the three trilinear maps behind the ops of conv.py.
 
-`convolve` is a matrix product of the weight with the columns of the input, one column per output
-position; `scatter` is its adjoint in the input, `weight_grad` the one in the weight. Columns are
-made for a few images at a time, so that they stay in the cache.
+`convolution` is a matrix product of the weight with the columns of the input, one column per output
+position; `convolution_transposed` is its adjoint in the input, `convolution_weight_grad` the one in
+the weight. Columns are made for a few images at a time, so that they stay in the cache.
 
 With stride 1 there is a shorter way to the columns. Lay the padded images one after another in one
 long row per channel; then each kernel position sees the same row, shifted. Columns are whole rows
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from taper.ops.window import Sizes, padded, tap, widened, windows
+from taper.backends.windows import Sizes, padded, tap, widened, windows
 
 # Bytes of columns made at a time. Smaller blocks pay for more calls, larger ones leave the cache
 # (LeNet's second layer, batch 256, 1 MiB of L2: 3.3 ms here, 3.8 ms at four times the size).
@@ -152,7 +152,7 @@ def _times(matrix: np.ndarray, columns: np.ndarray) -> np.ndarray:
     return np.matmul(matrix, columns.reshape(groups, depth, -1)).reshape(groups * outputs, -1)
 
 
-def _flat_convolve(
+def _flat_convolution(
     x: np.ndarray,
     w: np.ndarray,
     bias: np.ndarray | None,
@@ -160,7 +160,7 @@ def _flat_convolve(
     way: Flat,
     other: np.ndarray | None = None,
 ) -> tuple[np.ndarray, Any]:
-    """`convolve` with stride 1.
+    """`convolution` with stride 1.
 
     With `other`, (batch, channels of others, *out), also the sum over positions of column times
     other, (groups, channels / groups * kernel, others / groups).
@@ -259,7 +259,7 @@ def _opposite(
     return spread, way, way is not None or grad[1] <= channels
 
 
-def adjoints(
+def _adjoints(
     x: np.ndarray,
     w: np.ndarray,
     grad: np.ndarray,
@@ -268,14 +268,14 @@ def adjoints(
     dilation: Sizes,
     groups: int,
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Gradients of `convolve` in x and in w from the same columns, where that is fast, or None."""
+    """Gradients in x and in w from the same columns, where that is fast, or None."""
     kernel = w.shape[2:]
     dtype = x.dtype
     _, way, _ = _opposite(grad.shape, x.shape[1], kernel, stride, padding, dilation, dtype.itemsize)
     if way is None:
         return None
     x, w, grad = widened(x), widened(w), widened(grad)
-    to_x, shares = _flat_convolve(grad, _turned(w, groups), None, groups, way, x)
+    to_x, shares = _flat_convolution(grad, _turned(w, groups), None, groups, way, x)
     # Columns are of (output, reversed kernel position), what they are multiplied with of x.
     rank = len(kernel)
     split = shares.reshape(groups, len(w) // groups, *kernel, w.shape[1])
@@ -284,10 +284,49 @@ def adjoints(
     return to_x.astype(dtype, copy=False), to_w.astype(dtype, copy=False)
 
 
+def convolution_gradients(
+    x: np.ndarray,
+    w: np.ndarray,
+    grad: np.ndarray,
+    needs: tuple[bool, bool, bool],
+    stride: Sizes,
+    padding: Sizes,
+    dilation: Sizes,
+    groups: int,
+) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+    """Gradients of `convolution` in x, w and the bias; None for what `needs` does not ask for."""
+    geometry = (stride, padding, dilation, groups)
+    to_bias = channel_sum(grad) if needs[2] else None
+    if needs[0] and needs[1]:
+        both = _adjoints(x, w, grad, *geometry)
+        if both is not None:
+            return *both, to_bias
+    return (
+        convolution_transposed(grad, w, x.shape[2:], *geometry) if needs[0] else None,
+        convolution_weight_grad(x, grad, w.shape[2:], *geometry) if needs[1] else None,
+        to_bias,
+    )
+
+
+def channel_sum(x: np.ndarray) -> np.ndarray:
+    """Sum over all dimensions but the second: the gradient of a bias."""
+    batch, channels = x.shape[:2]
+    wide = widened(x)
+    if x.size == 0:
+        total = np.zeros(channels, wide.dtype)
+    elif batch <= 1024:
+        # A product with ones sums the batch fastest; what is left is short.
+        ones = np.ones(batch, wide.dtype)
+        total = ones.dot(wide.reshape(batch, -1)).reshape(channels, -1).sum(1)
+    else:
+        total = wide.reshape(batch, channels, -1).sum(2).sum(0)
+    return total.astype(x.dtype, copy=False)
+
+
 # ---------------------------------------------------------------- any stride
 
 
-def convolve(
+def convolution(
     x: np.ndarray,
     w: np.ndarray,
     bias: np.ndarray | None,
@@ -303,7 +342,7 @@ def convolve(
     outputs = w.shape[0]
     way = flat(x.shape, kernel, stride, padding, dilation, x.itemsize)
     if way is not None and x.dtype == w.dtype:
-        y, _ = _flat_convolve(x, w, None if bias is None else widened(bias), groups, way)
+        y, _ = _flat_convolution(x, w, None if bias is None else widened(bias), groups, way)
         return y.astype(dtype, copy=False)
     size = out_size(x.shape[2:], kernel, stride, padding, dilation)
     positions = math.prod(size)
@@ -339,7 +378,7 @@ def convolve(
     return y.astype(dtype, copy=False)
 
 
-def weight_grad(
+def convolution_weight_grad(
     x: np.ndarray,
     grad: np.ndarray,
     kernel: Sizes,
@@ -378,7 +417,7 @@ def weight_grad(
     return np.ascontiguousarray(total.transpose(0, 2, 1)).reshape(shape).astype(dtype, copy=False)
 
 
-def scatter(
+def convolution_transposed(
     g: np.ndarray,
     w: np.ndarray,
     size: Sizes,
@@ -387,7 +426,7 @@ def scatter(
     dilation: Sizes,
     groups: int,
 ) -> np.ndarray:
-    """Adjoint of `convolve` in its input: (batch, channels, *size) from (batch, outputs, *out)."""
+    """Adjoint of `convolution` in its input: (batch, channels, *size) from (batch, outputs, *out)."""
     dtype = g.dtype
     g, w = widened(g), widened(w)
     batch, outputs = g.shape[:2]
@@ -399,9 +438,9 @@ def scatter(
     back, way, gather = _opposite(g.shape, channels, kernel, stride, padding, dilation, g.itemsize)
     if gather and size == out_size(g.shape[2:], kernel, stride, back, dilation):
         if way is not None:
-            y, _ = _flat_convolve(g, _turned(w, groups), None, groups, way)
+            y, _ = _flat_convolution(g, _turned(w, groups), None, groups, way)
         else:
-            y = convolve(g, _turned(w, groups), None, stride, back, dilation, groups)
+            y = convolution(g, _turned(w, groups), None, stride, back, dilation, groups)
         return y.astype(dtype, copy=False)
     each = outputs // groups
     matrix = w.reshape(groups, each, -1).transpose(0, 2, 1)

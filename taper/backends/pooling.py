@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from taper.ops.arguments import kept
-from taper.ops.window import Sizes, along, padded, tap, widened
+from taper.backends.selection import kept
+from taper.backends.windows import Sizes, along, padded, tap, widened
 
 # Up to this many positions, one addition per position beats numpy's reduction of short rows.
 _SHORT = 8

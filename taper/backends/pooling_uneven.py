@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from taper.ops.pooling import pick
-from taper.ops.window import Sizes, along, widened
+from taper.backends.pooling import pick
+from taper.backends.windows import Sizes, along, widened
 
 Bounds = tuple[tuple[int, int], ...]
 
