@@ -60,8 +60,8 @@ def test_values_are_the_sums_of_the_definition(
     rank, stride, padding, dilation, groups, small, monkeypatch
 ):
     if not small:  # the way that large inputs with much padding take
-        monkeypatch.setattr(convolve, "_SMALL", 0)
-        monkeypatch.setattr(convolve, "_WASTE", 0)
+        monkeypatch.setattr(convolution, "_SMALL", 0)
+        monkeypatch.setattr(convolution, "_WASTE", 0)
     forget()
     x, w, b = drawn(3, 4, *(6, 5, 5)[:rank]), drawn(6, 4 // groups, *(3, 2, 2)[:rank]), drawn(6)
     given = [taper.tensor(a) for a in (x, w, b)]
@@ -80,8 +80,8 @@ def test_gradients_are_adjoint_to_the_values(
 ):
     """<conv(x, w), g> is linear in each of x and w, and must be the same from either gradient."""
     if not small:
-        monkeypatch.setattr(convolve, "_SMALL", 0)
-        monkeypatch.setattr(convolve, "_WASTE", 0)
+        monkeypatch.setattr(convolution, "_SMALL", 0)
+        monkeypatch.setattr(convolution, "_WASTE", 0)
     forget()
     x = taper.tensor(drawn(3, 4, *(6, 5, 5)[:rank]), requires_grad=True)
     w = taper.tensor(drawn(6, 4 // groups, *(3, 2, 2)[:rank]), requires_grad=True)
