@@ -367,7 +367,9 @@ class InputGrad(_Kernel):
         if self.strategy:
             return self.strategy
         small = shape.channels < lanes and shape.out[1] <= lanes and shape.out[0] > 1
-        if small and shape.stride == (1, 1) and shape.groups == 1:
+        small = small and shape.kernel[1] <= lanes
+        reaching = all(shape.padding[a] < shape.span(a) for a in (0, 1))
+        if small and reaching and shape.stride == (1, 1) and shape.groups == 1:
             return "images"
         width = ceil_div(shape.size[1], shape.stride[1])
         fills = fills_channels(shape.channels_each, width, lanes)
