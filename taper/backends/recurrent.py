@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from taper.backends import recurrence
+from taper.backends.windows import widened
 
 Geometry = dict[str, Any]
 
@@ -30,14 +31,6 @@ def places(sizes: Any, stride: int = 1, apart: int | None = None) -> np.ndarray:
     starts = np.cumsum([0, *sizes[:-1]])
     steps = np.repeat(np.arange(len(sizes)), sizes)
     return (total - starts[steps]) * stride + steps * apart
-
-
-def _widened(x: np.ndarray) -> np.ndarray:
-    """The array in the dtype sums are accumulated in: float32 for the two 16-bit floats."""
-    kind = x.dtype.kind
-    if kind == "V" or (kind == "f" and x.dtype.itemsize == 2):
-        return x.astype(np.float32)
-    return x
 
 
 def _unpacked(x: np.ndarray, sizes: Any) -> np.ndarray:
@@ -77,11 +70,11 @@ def _alive(reverse: bool, sizes: Any, **_: Any) -> Any:
 
 def _rows(x: np.ndarray | None) -> np.ndarray | None:
     """A state as (batch, features), in the dtype of the arithmetic."""
-    return None if x is None else _widened(x.reshape(-1, x.shape[-1]))
+    return None if x is None else widened(x.reshape(-1, x.shape[-1]))
 
 
 def _total(one: np.ndarray | None, other: np.ndarray | None) -> np.ndarray | None:
-    return None if one is None or other is None else _widened(one) + _widened(other)
+    return None if one is None or other is None else widened(one) + widened(other)
 
 
 def _results(
@@ -118,7 +111,7 @@ def _arrived(
     grads = np.zeros((steps, size, batch), reserve.dtype)
     if grad[0] is not None:
         grads[...] = _stepwise(grad[0], **geometry).transpose(0, 2, 1)
-    return grads, [None if g is None else _widened(g.reshape(batch, -1)).T for g in grad[1:]]
+    return grads, [None if g is None else widened(g.reshape(batch, -1)).T for g in grad[1:]]
 
 
 def _sums(
@@ -137,8 +130,8 @@ def _sums(
     by_state, by_input, _, to_x = recurrence.sums(
         moved,
         states if needs[2] else None,
-        _stepwise(_widened(input), **geometry),
-        _widened(w_ih) if needs[0] else None,
+        _stepwise(widened(input), **geometry),
+        widened(w_ih) if needs[0] else None,
         whole,
         whole,
         (needs[1], False),
@@ -185,10 +178,10 @@ def rnn_forward(
 ) -> tuple[np.ndarray, ...]:
     """h' = tanh or relu of w_ih x + b_ih + w_hh h + b_hh: outputs, the last state, reserve."""
     reserve = recurrence.rnn(
-        _stepwise(_widened(input), batch_first, reverse, sizes),
+        _stepwise(widened(input), batch_first, reverse, sizes),
         _rows(hidden),
-        _widened(w_ih),
-        _widened(w_hh),
+        widened(w_ih),
+        widened(w_hh),
         _total(b_ih, b_hh),
         relu,
         _alive(reverse, sizes),
@@ -215,7 +208,7 @@ def rnn_backward(
     size, dtype = w_hh.shape[1], input.dtype
     grads, (last,) = _arrived(grad, reserve, size, geometry)
     moved, first = recurrence.rnn_backward(
-        grads, last, reserve, _widened(w_hh), relu, _alive(**geometry)
+        grads, last, reserve, widened(w_hh), relu, _alive(**geometry)
     )
     to_input, to_w_ih, both = _sums(
         moved, reserve[:-1], input, w_ih, (needs[0], needs[2], any(needs[3:])), geometry
@@ -249,12 +242,12 @@ def gru_forward(
     """r, z = sigmoid(w_ih x + b_ih + w_hh h + b_hh), n = tanh(w_in x + b_in + r (w_hn h + b_hn)),
     h' = n + z (h - n): outputs, the last state, reserve.
     """
-    b_ih, b_hh = (None if b is None else _widened(b) for b in (b_ih, b_hh))
+    b_ih, b_hh = (None if b is None else widened(b) for b in (b_ih, b_hh))
     reserve = recurrence.gru(
-        _stepwise(_widened(input), batch_first, reverse, sizes),
+        _stepwise(widened(input), batch_first, reverse, sizes),
         _rows(hidden),
-        _widened(w_ih),
-        _widened(w_hh),
+        widened(w_ih),
+        widened(w_hh),
         b_ih,
         b_hh,
         _alive(reverse, sizes),
@@ -279,13 +272,13 @@ def gru_backward(
     """Gradients of the six arrays from `grad`, those of the outputs and of the last state."""
     size, dtype = w_hh.shape[1], input.dtype
     grads, (last,) = _arrived(grad, reserve, size, geometry)
-    moved, first = recurrence.gru_backward(grads, last, reserve, _widened(w_hh), _alive(**geometry))
+    moved, first = recurrence.gru_backward(grads, last, reserve, widened(w_hh), _alive(**geometry))
     # Rows of moved: hidden part of n, then r, z, and the input part of n.
     both, to_w_ih, to_b_ih, to_x = recurrence.sums(
         moved,
         reserve[:-1, : size + 1] if needs[3] or needs[5] else None,
-        _stepwise(_widened(input), **geometry),
-        _widened(w_ih) if needs[0] else None,
+        _stepwise(widened(input), **geometry),
+        widened(w_ih) if needs[0] else None,
         slice(0, 3 * size),
         slice(size, 4 * size),
         (needs[2], needs[4]),
@@ -324,13 +317,13 @@ def lstm_forward(
     h' = o tanh(c'), or w_hr times that: outputs, the last h and c, reserve.
     """
     reserve = recurrence.lstm(
-        _stepwise(_widened(input), batch_first, reverse, sizes),
+        _stepwise(widened(input), batch_first, reverse, sizes),
         _rows(hidden),
         _rows(cell),
-        _widened(w_ih),
-        _widened(w_hh),
+        widened(w_ih),
+        widened(w_hh),
         _total(b_ih, b_hh),
-        None if w_hr is None else _widened(w_hr),
+        None if w_hr is None else widened(w_hr),
         _alive(reverse, sizes),
     )
     size, out = w_hh.shape[0] // 4, w_hh.shape[1]
@@ -357,9 +350,9 @@ def lstm_backward(
     size, out = w_hh.shape[0] // 4, w_hh.shape[1]
     dtype, sizes = input.dtype, _alive(**geometry)
     grads, (last, last_cell) = _arrived(grad, reserve, out, geometry)
-    narrow = None if w_hr is None else _widened(w_hr)
+    narrow = None if w_hr is None else widened(w_hr)
     moved, first, first_cell = recurrence.lstm_backward(
-        grads, last, last_cell, reserve, _widened(w_hh), narrow, sizes
+        grads, last, last_cell, reserve, widened(w_hh), narrow, sizes
     )
     to_input, to_w_ih, both = _sums(
         moved,

@@ -18,7 +18,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "sampling_inplace", "sampling_tensor",
     ),
     "nn": (
-        "activation", "smooth_activation", "softmax", "linear", "linear_cross_entropy", "conv", "pool", "pool_index", "norm", "group_norm", "layer_norm", "rnn", "cross_entropy",
+        "activation", "smooth_activation", "softmax", "linear", "linear_cross_entropy", "conv", "pool", "pool_index", "norm", "group_norm", "layer_norm", "rnn", "packing", "cross_entropy",
         "loss", "likelihood_loss", "margin_loss", "numbered_loss", "ctc", "embedding", "distance", "interpolate", "grid", "padding",
         "attention", "fold", "dropout",
     ),

@@ -12,19 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from taper.backends.recurrent import places
 from taper.dispatch import apply
 from taper.errors import ShapeError
 from taper.op import Opaque, op, public
 from taper.tensor import Tensor, wrap
-
-
-def places(sizes: Any, stride: int = 1, apart: int | None = None) -> np.ndarray:
-    """Numbers of the packed rows among all rows: sequence * stride + step * apart."""
-    apart = sizes[0] if apart is None else apart
-    total = np.arange(sum(sizes))
-    starts = np.cumsum([0, *sizes[:-1]])
-    steps = np.repeat(np.arange(len(sizes)), sizes)
-    return (total - starts[steps]) * stride + steps * apart
 
 
 def _rows(sizes: Any, batch: int, length: int, batch_first: bool) -> np.ndarray:

@@ -261,8 +261,12 @@ class Forward:
         seen, states, saved = tape.parts()
         x, y = f.pointer("x", element), f.pointer("y", element)
         of_x, of_y = group.offsets(f.arg("x_row")), group.offsets(hidden)
+        # The slack is written too, so that the tape is the same each time.
+        count = f.arg("steps") * self.inputs
+        nothing = f.const(0.0, vector(element, lanes))
+        f.loop(0, lanes, lambda i: seen.store(nothing, (count + i) * lanes))
         if self.flat:
-            group.load_all(x, of_x, f.arg("steps") * self.inputs, seen)
+            group.load_all(x, of_x, count, seen)
         first: list[Value] = []
         for s in range(cell.states):
             first += group.load(f.pointer(f"first{s}", element), of_y, hidden)
