@@ -106,13 +106,16 @@ def test_a_layer_treats_each_packed_sequence_as_if_alone(kind):
         expected, last = layer(each.unsqueeze(1))
         (expected * expected).sum().backward()
         np.testing.assert_allclose(
-            found[number].detach().numpy(), expected[:, 0].detach().numpy(), rtol=1e-12
+            found[number].detach().numpy(), expected[:, 0].detach().numpy(), rtol=1e-12, atol=1e-14
         )
         np.testing.assert_allclose(grads[number].numpy(), each.grad.numpy(), atol=1e-12)
         pairs = zip(state, last, strict=True) if kind == "LSTM" else [(state, last)]
         for own, alone in pairs:
             np.testing.assert_allclose(
-                own[:, number].detach().numpy(), alone[:, 0].detach().numpy(), rtol=1e-12
+                own[:, number].detach().numpy(),
+                alone[:, 0].detach().numpy(),
+                rtol=1e-12,
+                atol=1e-14,
             )
     for grad, parameter in zip(weights, layer.parameters(), strict=True):
         np.testing.assert_allclose(grad.numpy(), parameter.grad.numpy(), atol=1e-12)
