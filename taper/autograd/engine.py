@@ -22,6 +22,7 @@ from taper.autograd.grad_mode import mode
 from taper.autograd.node import ManyOutputs, Node, check_output, check_version
 from taper.backends import reference
 from taper.errors import GradError
+from taper.op import VALUE
 from taper.tensor import Tensor, wrap
 
 
@@ -31,13 +32,19 @@ class ArrayLane:
     m = backends.math()
 
     @staticmethod
-    def value(node: Any, saved: Any) -> Any:
-        tensor, array, version = saved
-        storage = tensor._storage
-        if storage is not None and storage.version != version:
-            check_version(node, saved)
+    def values(node: Any, saved: list[Any], plan: tuple[int, ...]) -> list[Any]:
+        """What a derivative is given for each input: an array, a shape, a number or None."""
+        given: list[Any] = []
         common = node.common
-        return array if common is None else array.astype(common, copy=False)
+        for kind, item in zip(plan, saved, strict=True):
+            if kind == VALUE and type(item) is tuple:
+                tensor, array, version = item
+                storage = tensor._storage
+                if storage is not None and storage.version != version:
+                    check_version(node, item)
+                item = array if common is None else array.astype(common, copy=False)
+            given.append(item)
+        return given
 
     @staticmethod
     def shape(grad: Any) -> Any:
@@ -93,7 +100,14 @@ class TensorLane:
 
         self.m = tensor_math.math
 
-    def value(self, node: Any, saved: Any) -> Any:
+    def values(self, node: Any, saved: list[Any], plan: tuple[int, ...]) -> list[Any]:
+        """What a derivative is given for each input: a tensor, a shape, a number or None."""
+        return [
+            self._value(node, item) if kind == VALUE and type(item) is tuple else item
+            for kind, item in zip(plan, saved, strict=True)
+        ]
+
+    def _value(self, node: Any, saved: Any) -> Any:
         tensor, array, _ = saved
         check_version(node, saved)
         if tensor._array is not array:
@@ -211,16 +225,22 @@ def run_backward(
                 for number, grad in enumerate(slots):
                     if grad is not None and (node, number) in wanted:
                         caught[(node, number)] = grad
-            if all(g is None for g in slots):
+            for grad in slots:
+                if grad is not None:
+                    break
+            else:
                 continue
-            needs = tuple(
-                e is not None
-                and (reach is None or e in wanted or (isinstance(e[0], Node) and e[0] in reach))
-                for e in node.edges
-            )
-            if reach is not None and not any(needs):
-                continue
-            results = _run(lane, node, slots, needs)
+            # Lists here and below, not generators: they cost half, and this is every step's loop.
+            if reach is None:
+                needs = tuple([edge is not None for edge in node.edges])
+            else:
+                needs = tuple([_leads(edge, wanted, reach) for edge in node.edges])
+                if not any(needs):
+                    continue
+            if node.hooks is None and not mode.anomaly:
+                results = node.run(lane, slots, needs)
+            else:
+                results = _run_watched(lane, node, slots, needs)
             if not retain_graph:
                 node.release()
             del slots
@@ -247,9 +267,13 @@ def _slot(tensor: Tensor) -> tuple[Any, int]:
     return (tensor, 0) if function is None else (function, tensor._output_nr)
 
 
-def _run(lane: Any, node: Node, slots: list[Any], needs: tuple[bool, ...]) -> Any:
-    if node.hooks is None and not mode.anomaly:
-        return node.run(lane, slots, needs)
+def _leads(edge: Any, wanted: dict[Any, int], reach: set[Node]) -> bool:
+    """Whether a gradient that somebody asked for lies at or beyond the edge."""
+    return edge is not None and (edge in wanted or (isinstance(edge[0], Node) and edge[0] in reach))
+
+
+def _run_watched(lane: Any, node: Node, slots: list[Any], needs: tuple[bool, ...]) -> Any:
+    """Runs a node with its hooks, and under anomaly mode's eyes."""
     if node.hooks is not None:
         for hook in list(node.hooks.get("pre", {}).values()):
             changed = hook(tuple(None if g is None else lane.outward(g) for g in slots))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from taper.errors import GradError
-from taper.op import VALUE, Op
+from taper.op import Op
 from taper.storage import Storage
 
 if TYPE_CHECKING:
@@ -173,10 +173,7 @@ class OpNode(Node):
             plan = op.plan
             if op.variadic:
                 plan = plan[:-1] + plan[-1:] * (len(saved) - len(plan) + 1)
-            args = [
-                lane.value(self, item) if kind == VALUE and type(item) is tuple else item
-                for kind, item in zip(plan, saved, strict=True)
-            ]
+            args = lane.values(self, saved, plan)
         else:
             args = saved
         out = self.out
