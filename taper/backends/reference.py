@@ -74,6 +74,11 @@ def _call(op: Any, *inputs: Any, **attrs: Any) -> Any:
 _FAMILIES = ("convolution", "pooling", "special")
 
 
+def _update_rule(*rule: Any) -> bool:
+    """Runs an optimizer's rule in one pass. False: it is left to taper/optim/arithmetic.py."""
+    return False
+
+
 class Math:
     """numpy's namespace with taper's additions; what it lacks is looked up in _FAMILIES."""
 
@@ -98,4 +103,5 @@ math.__dict__.update(
     sum_to=_sum_to,
     call=_call,
     asarray=np.asarray,
+    update_rule=_update_rule,
 )

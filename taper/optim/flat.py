@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from taper import dtypes
+from taper import backends, dtypes
 from taper.autograd.grad_mode import enable_grad
 from taper.backends.reference import restore, silence
 from taper.errors import DtypeError, ShapeError
@@ -33,6 +33,7 @@ SMALL = 16384
 CHUNK = 65536
 
 _tensor_math = TensorMath()
+_update_rule = backends.math().update_rule  # runs a rule in one pass, or says that it cannot
 
 
 class Bucket:
@@ -148,14 +149,16 @@ class FlatOptimizer(Optimizer):
             param = np.concatenate(bucket.arrays, axis=None, out=bucket.param)
             if bucket.views[0].dtype.kind == "c":
                 grad, param = _reals(grad), _reals(param)
-            m.begin(bucket.size)
-            self.update(m, param, m.neg(grad) if maximize else grad, bucket.flat, c)
+            if not _update_rule(self.update, param, grad, bucket.flat, c, maximize):
+                m.begin(bucket.size)
+                self.update(m, param, m.neg(grad) if maximize else grad, bucket.flat, c)
             for array, view in zip(bucket.arrays, bucket.views, strict=True):
                 array[...] = view
         else:
             array = bucket.arrays[0]
             param, grad = _reals(array), _reals(grads[0])
-            for start in range(0, bucket.size, CHUNK):
+            done = _update_rule(self.update, param, grad, bucket.flat, c, maximize)
+            for start in range(0, 0 if done else bucket.size, CHUNK):
                 part = slice(start, start + CHUNK)
                 piece, g = param[part], grad[part]
                 m.begin(piece.size)

@@ -1,0 +1,143 @@
+"""Every optimizer's rule as a kernel: the bits of the rule read with numpy, and its ways."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("llvmlite")
+
+import taper
+from taper.backends.llvm import build, machine, update
+from taper.backends.llvm.functions import update as functions
+from taper.backends.llvm.pointwise import Unsupported
+from taper.optim.arithmetic import ArrayMath
+
+RULES = [
+    ("SGD", {}),
+    ("SGD", {"momentum": 0.9}),
+    ("SGD", {"momentum": 0.9, "dampening": 0.1, "weight_decay": 0.01}),
+    ("SGD", {"momentum": 0.9, "nesterov": True, "weight_decay": 0.01}),
+    ("Adam", {}),
+    ("Adam", {"weight_decay": 0.1, "amsgrad": True}),
+    ("Adam", {"betas": (0.3, 0.4)}),
+    ("Adam", {"betas": (0.0, 0.0)}),
+    ("AdamW", {}),
+    ("AdamW", {"amsgrad": True}),
+    ("RMSprop", {}),
+    ("RMSprop", {"momentum": 0.9, "centered": True, "weight_decay": 0.1}),
+    ("Adadelta", {}),
+    ("Adagrad", {"lr_decay": 0.1}),
+    ("Adamax", {}),
+    ("ASGD", {}),
+    ("NAdam", {"weight_decay": 0.1}),
+    ("RAdam", {"decoupled_weight_decay": True, "weight_decay": 0.1}),
+    ("Rprop", {}),
+]
+
+
+def optimizer(name: str, options: dict):
+    return getattr(taper.optim, name)([taper.nn.Parameter(taper.zeros(3))], **options)
+
+
+def coefficients(made, step: int):
+    scalars = {"step": np.float32(step), "fresh": step == 1, "eta": np.float32(0.01),
+               "mu": np.float32(1 / step), "mu_product": np.float32(0.9)}  # fmt: skip
+    return made.coefficients(made.param_groups[0], scalars)
+
+
+@pytest.mark.parametrize(("name", "options"), RULES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("maximize", [False, True])
+def test_a_rules_kernel_has_the_bits_of_the_rule(name, options, dtype, maximize):
+    made = optimizer(name, options)
+    states = len(made.arrays(made.param_groups[0]))
+    generator = np.random.default_rng(0)
+    for size in (0, 1, 17, 1003):
+        plain = [generator.normal(size=size).astype(dtype)]
+        plain += [np.zeros(size, dtype) for _ in range(states)]
+        # A zone behind each array that must stay as it is.
+        guarded = [np.concatenate([a, np.full(40, 7, dtype)]) for a in plain]
+        m = ArrayMath(np.dtype(dtype))
+        with np.errstate(all="ignore"):
+            for step in range(1, 9):
+                grad = generator.normal(size=size).astype(dtype)
+                c = coefficients(made, step)
+                m.begin(size)
+                made.update(m, plain[0], m.neg(grad) if maximize else grad, plain[1:], c)
+
+                param, *state = (a[:size] for a in guarded)
+                assert functions.update_rule(made.update, param, grad, state, c, maximize)
+
+                for one, two in zip(plain, guarded, strict=True):
+                    np.testing.assert_array_equal(one, two[:size])
+                    assert (two[size:] == 7).all()
+
+
+def test_other_numbers_use_the_same_kernel_until_the_rule_takes_another_way():
+    made = optimizer("Adam", {})
+    rule = update.read(made.update, "f", 2, coefficients(made, 1), False)
+    beta1, beta2, step_size, eps, decay, _ = coefficients(made, 1)
+
+    assert rule.holds([beta1, beta2, step_size * 3, eps * 2, decay])
+    assert rule.holds([0.8, 0.5, step_size, eps, decay])
+    assert not rule.holds([0.4, beta2, step_size, eps, decay])  # lerp goes from the other end
+    assert not rule.holds([beta1, beta2, step_size, eps, 0.1])  # there is a decay
+
+
+def test_a_kernel_is_not_made_again_in_later_steps():
+    made = optimizer("Adam", {})
+    arrays = [np.ones(100, np.float32) for _ in range(4)]
+    functions.update_rule(made.update, *arrays[:2], arrays[2:], coefficients(made, 1), False)
+    before = dict(build.counts)
+    for step in range(2, 20):
+        functions.update_rule(made.update, *arrays[:2], arrays[2:], coefficients(made, step), False)
+    assert build.counts == before
+
+
+def test_what_a_kernel_cannot_do_is_left_to_numpy():
+    made = optimizer("SGD", {})
+    c = coefficients(made, 1)
+    half = [np.ones(100, np.float16), np.ones(100, np.float16)]
+    assert not functions.update_rule(made.update, *half, [], c, False)
+    assert not functions.update_rule(
+        made.update, np.ones((50, 2), np.float32)[:, 0], np.ones(50, np.float32), [], c, False
+    )
+    assert not functions.update_rule(
+        made.update, np.ones(9, np.float32), np.ones(9), [], (np.float64(0.1), *c[1:]), False
+    )
+
+    def odd(m, param, grad, state, c):
+        m.mul_(grad, 2)
+
+    with pytest.raises(Unsupported, match="changes the gradient"):
+        update.read(odd, "f", 0, (), False)
+
+
+@pytest.mark.parametrize("target", ["avx2", "neon"])
+def test_rules_compile_for_other_processors(target):
+    triple = "aarch64-unknown-linux-gnu" if target == "neon" else "x86_64-unknown-linux-gnu"
+    made = optimizer("Adam", {})
+    rule = update.read(made.update, "f", 2, coefficients(made, 1), False)
+
+    text = build.assembly(rule.kernel, machine.cross(target, triple))
+
+    assert ("fsqrt" in text) if target == "neon" else ("vsqrtps" in text)
+    assert "fmadd" not in text and "fmla" not in text  # each word rounds
+
+
+def test_an_optimizers_steps_agree_between_the_backends(monkeypatch):
+    from taper.optim import flat
+
+    def trained(run):
+        monkeypatch.setattr(flat, "_update_rule", run)
+        taper.manual_seed(0)
+        model = taper.nn.Sequential(taper.nn.Linear(20, 30), taper.nn.Linear(30, 600))
+        made = taper.optim.AdamW(model.parameters())
+        for _ in range(4):
+            made.zero_grad()
+            model(taper.ones(2, 20)).square().sum().backward()
+            made.step()
+        return [p.tolist() for p in model.parameters()]
+
+    assert trained(functions.update_rule) == trained(lambda *rule: False)
