@@ -218,7 +218,7 @@ def _sum_along(x: np.ndarray, axis: int, k: int, s: int, o: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=1024)
-def _divisor(
+def divisor(
     size: Sizes,
     kernel: Sizes,
     stride: Sizes,
@@ -264,13 +264,13 @@ def avg_pool(
         total = padded(total, padding, after)
     for axis in range(-1, -len(kernel) - 1, -1):
         total = _sum_along(total, axis, kernel[axis], stride[axis], out[axis])
-    divisor = _divisor(size, kernel, stride, padding, out, whole, override)
+    by = divisor(size, kernel, stride, padding, out, whole, override)
     if dtype.kind in "iu":
         # Towards zero, as division of integers in C.
-        by = np.asarray(divisor).astype(dtype)
+        by = np.asarray(by).astype(dtype)
         mean = np.sign(total) * np.sign(by) * (np.abs(total) // np.abs(by))
     else:
-        mean = total / np.asarray(divisor, total.dtype)
+        mean = total / np.asarray(by, total.dtype)
     return np.asarray(mean).astype(dtype, copy=False)
 
 
@@ -286,9 +286,9 @@ def avg_pool_grad(
 ) -> np.ndarray:
     """Each window's gradient, divided, at all its positions: adjoint of `avg_pool`."""
     dtype = grad.dtype
-    divisor = _divisor(size, kernel, stride, padding, out, whole, override)
+    by = divisor(size, kernel, stride, padding, out, whole, override)
     spread = widened(grad)
-    spread = spread / np.asarray(divisor, spread.dtype)
+    spread = spread / np.asarray(by, spread.dtype)
     after = _surplus(size, kernel, stride, padding, (1,) * len(kernel), out)
     for axis in range(-len(kernel), 0):
         room = padding[axis] + size[axis] + after[axis]

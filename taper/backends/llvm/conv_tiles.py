@@ -89,7 +89,9 @@ def load_pixels(source: Pointer, lanes: int, step: int, count: int | None = None
     if step == 2 and lanes > 1:
         # The last pixel of the first load is the first of the second: nothing is read beyond.
         halves = [
-            source.load(start, lanes, f.mask(max(0, 2 * count - 1 - start), lanes))
+            source.load(start, lanes, f.mask(2 * count - 1 - start, lanes))
+            if 2 * count - 1 > start
+            else zero(f, source.element, lanes)
             for start in (0, lanes - 1)
         ]
         return halves[0].shuffle(halves[1], [2 * i + (i >= lanes // 2) for i in range(lanes)])

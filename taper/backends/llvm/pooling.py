@@ -1,0 +1,443 @@
+"""Kernels of pooling: maximum and mean of windows, and their adjoints.
+
+Lanes are neighbouring outputs of a row; the positions of a window follow one another, written out.
+What is padded, or reaches over the end, is first copied into a plane with the neutral element
+around it. Images of one dimension have height 1. Batch and channels together count as planes: their
+number is an argument, and as in conv.py a call works on some ranges of them.
+
+Of equal elements the first in reading order has the maximum; of several nan, the last. A mean adds
+the rows of a window to each other, each summed from left to right. Gradients of overlapping windows
+are added in reading order of the windows' rows, and of a window's positions within a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from taper.backends import pooling as reference
+from taper.backends.llvm.conv_tiles import (
+    CACHE_LINE,
+    Plane,
+    aligned,
+    ceil_div,
+    in_place,
+    load_pixels,
+    padded_plane,
+    stage,
+    store_pixels,
+)
+from taper.backends.llvm.machine import Machine
+from taper.backends.llvm.pool import write_parallel_entry
+from taper.backends.llvm.text import SIZES, Function, Module, Pointer, Value, vector
+
+Pair = tuple[int, int]
+
+# Positions of a window that are written out; larger windows are left to the reference.
+MOST_POSITIONS = 64
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows over a plane of `size`, (height, width)."""
+
+    size: Pair
+    out: Pair
+    kernel: Pair
+    stride: Pair
+    padding: Pair = (0, 0)
+    dilation: Pair = (1, 1)
+
+    def reach(self, axis: int) -> int:
+        """Rows or columns of the padded plane that windows meet."""
+        span = (self.kernel[axis] - 1) * self.dilation[axis] + 1
+        return (self.out[axis] - 1) * self.stride[axis] + span
+
+    @property
+    def inside(self) -> bool:
+        """Whether all windows lie in the plane."""
+        return self.padding == (0, 0) and all(self.reach(a) <= self.size[a] for a in (0, 1))
+
+    @property
+    def apart(self) -> bool:
+        """Whether no two windows share an element."""
+        return all(
+            self.dilation[a] * (self.kernel[a] - 1) < self.stride[a] or self.out[a] == 1
+            for a in (0, 1)
+        )
+
+    @property
+    def covers(self) -> bool:
+        """Whether every element of the plane is in exactly one window, pairs along a row."""
+        return (
+            self.inside
+            and self.dilation == (1, 1)
+            and self.kernel == self.stride
+            and self.kernel[1] == 2
+            and all(self.kernel[a] * self.out[a] == self.size[a] for a in (0, 1))
+        )
+
+    def plane(self, itemsize: int) -> Plane:
+        """Where windows are looked at: the plane itself if they lie in it, or a padded one."""
+        if self.inside:
+            return in_place(1, *self.size)
+        return padded_plane(1, self.size, self.reach(0), self.reach(1), *self.padding, itemsize)
+
+    def positions(self) -> list[tuple[int, int, int]]:
+        """(row, column, offset in columns from the window's row) of every position, in order."""
+        return [
+            (i * self.dilation[0], j, j * self.dilation[1])
+            for i in range(self.kernel[0])
+            for j in range(self.kernel[1])
+        ]
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """What the four kernels have in common."""
+
+    windows: Windows
+    element: str = "float"
+
+    @property
+    def exports(self) -> tuple[str, ...]:
+        """The kernel, and its entry for Python."""
+        return ("kernel", "entry")
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element."""
+        return SIZES[self.element]
+
+    def _each(self) -> int:
+        """Elements of the scratch of one call."""
+        size = self.windows.plane(self.itemsize).size
+        return 0 if self.windows.inside else 2 * ceil_div(size, 16) * 16
+
+    def scratch(self, machine: Machine, ranges: int = 1) -> int:
+        """Elements of scratch that so many calls at once need."""
+        return self._each() * ranges + CACHE_LINE // self.itemsize
+
+    def _begin(self, module: Module, *names: str) -> tuple[Function, list[Pointer]]:
+        addresses = dict.fromkeys((*names, "scratch"), "ptr")
+        f = module.function(
+            "kernel", "void", False, tuple(addresses), **addresses,
+            piece="i64", planes="i64", begin="i64", end="i64",
+        )  # fmt: skip
+        return f, [f.pointer(name, self.element) for name in names]
+
+    def _own(self, f: Function) -> tuple[Pointer, Pointer]:
+        """Two planes of scratch that belong to this call."""
+        first = aligned(f, f.pointer("scratch", self.element)).at(f.arg("begin") * self._each())
+        return first, first.at(self._each() // 2)
+
+    def _over(self, module: Module, f: Function, names: int, body: Callable[[Value], None]) -> None:
+        """body(n) for the planes of the ranges; ends the kernel and writes its entry."""
+        piece = f.arg("piece")
+        first, last = f.arg("begin") * piece, f.minimum(f.arg("end") * piece, f.arg("planes"))
+        f.loop(first, last, body)
+        f.ret()
+        kinds = (*("array",) * (names + 1), "int", "int")
+        write_parallel_entry(module, "entry", f, kinds, 1)
+
+    def _staged(self, f: Function, source: Pointer, own: Pointer) -> Pointer:
+        """The plane that windows are looked at in."""
+        if self.windows.inside:
+            return source
+        stage(f, self.windows.plane(self.itemsize), source, own)
+        return own
+
+    def _fill(self, f: Function, target: Pointer, count: int, value: float) -> None:
+        """`count` times the value."""
+        lanes = f.module.lanes(self.element)
+        filled = f.const(value, vector(self.element, lanes))
+        whole = count // lanes * lanes
+        f.loop(0, whole, lambda i: target.store(filled, i), lanes)
+        if count > whole:
+            target.store(filled, whole, f.mask(count - whole, lanes))
+
+    def _rows(self, f: Function, body: Callable[[Value, Value, int], None]) -> None:
+        """body(y, x, count) for every vector of outputs, row by row."""
+        height, width = self.windows.out
+        lanes = f.module.lanes(self.element)
+        whole = width // lanes * lanes
+
+        def row(y: Value) -> None:
+            f.loop(0, whole, lambda x: body(y, x, lanes), lanes)
+            if width > whole:
+                body(y, f.const(whole, "i64"), width - whole)
+
+        f.loop(0, height, row)
+
+    def _at(self, plane: Pointer, y: Value, x: Value) -> Pointer:
+        """Where the windows of outputs from (y, x) on begin."""
+        cols = self.windows.plane(self.itemsize).cols
+        return plane.at(y * (self.windows.stride[0] * cols) + x * self.windows.stride[1])
+
+    def _load(self, f: Function, here: Pointer, count: int) -> list[Value]:
+        """The elements at every position of the windows."""
+        cols = self.windows.plane(self.itemsize).cols
+        lanes, step = f.module.lanes(self.element), self.windows.stride[1]
+        return [
+            load_pixels(here.at(row * cols + offset), lanes, step, count)
+            for row, _, offset in self.windows.positions()
+        ]
+
+    def _spread(self, f: Function, target: Pointer, shares: list[Value], count: int) -> None:
+        """Adds shares[i] to the i-th position of every window, or writes it where that is all."""
+        windows = self.windows
+        cols, step = windows.plane(self.itemsize).cols, windows.stride[1]
+        lanes = f.module.lanes(self.element)
+        positions = list(zip(windows.positions(), shares, strict=True))
+        if windows.covers:
+            pairs = zip(positions[::2], positions[1::2], strict=True)
+            for ((row, _, _), first), (_, second) in pairs:
+                _store_pairs(target.at(row * cols), first, second, count)
+            return
+        for (row, _, offset), share in positions:
+            place = target.at(row * cols + offset)
+            total = share if windows.apart else load_pixels(place, lanes, step, count) + share
+            store_pixels(place, total, count, step)
+
+    def _write_adjoint(
+        self,
+        module: Module,
+        names: tuple[str, ...],
+        lowest: float | None,
+        shares: Callable[..., list[Value]],
+    ) -> None:
+        """kernel(grad, ..., dx, scratch, piece, planes, begin, end).
+
+        `shares` gives what every position of the windows gets; the second array, if `lowest` is a
+        number, is an input that is padded with it.
+        """
+        windows = self.windows
+        f, arrays = self._begin(module, *names)
+        own, made = self._own(f)
+        plane = windows.plane(self.itemsize)
+        area, size = windows.out[0] * windows.out[1], windows.size[0] * windows.size[1]
+        if not windows.inside and lowest is not None:
+            self._fill(f, own, plane.size, lowest)
+
+        def one(n: Value) -> None:
+            grad, to = arrays[0].at(n * area), arrays[-1].at(n * size)
+            target = to if windows.inside else made
+            source = None
+            if lowest is not None:
+                source = self._staged(f, arrays[1].at(n * size), own)
+            if not windows.covers:
+                self._fill(f, target, size if windows.inside else plane.size, 0.0)
+
+            def some(y: Value, x: Value, count: int) -> None:
+                lanes = f.module.lanes(self.element)
+                place = y * windows.out[1] + x
+                given = grad.load(place, lanes, f.mask(count, lanes))
+                seen = None if source is None else self._load(f, self._at(source, y, x), count)
+                self._spread(
+                    f, self._at(target, y, x), shares(f, given, seen, y, x, place, count), count
+                )
+
+            self._rows(f, some)
+            if not windows.inside:
+                _unstage(f, plane, made, to)
+
+        self._over(module, f, len(names), one)
+
+
+def _store_pairs(target: Pointer, first: Value, second: Value, count: int) -> None:
+    """first[0], second[0], first[1], second[1] ... for `count` lanes."""
+    f, lanes = target.f, first.lanes
+    if lanes == 1:
+        target.store(first)
+        target.store(second, 1)
+        return
+    for part in range(ceil_div(2 * count, lanes)):
+        start = part * lanes // 2
+        mixed = first.shuffle(second, [start + i // 2 + lanes * (i % 2) for i in range(lanes)])
+        target.store(mixed, part * lanes, f.mask(2 * count - part * lanes, lanes))
+
+
+def _unstage(f: Function, plane: Plane, source: Pointer, target: Pointer) -> None:
+    """Copies the interior of a plane."""
+    lanes, width = f.module.lanes(source.element), plane.width
+
+    def row(y: Value) -> None:
+        s, t = source.at(y * plane.cols + plane.origin), target.at(y * width)
+        for x in range(0, width, lanes):
+            t.store(s.load(x, lanes), x, f.mask(width - x, lanes))
+
+    f.loop(0, plane.height, row)
+
+
+LOWEST = float("-inf")
+
+
+@dataclass(frozen=True)
+class MaxPool(_Pool):
+    """kernel(x, y, scratch, piece, planes, begin, end): the maximum of every window."""
+
+    def write(self, module: Module) -> None:
+        """The kernel and its entry."""
+        windows = self.windows
+        f, (x, y) = self._begin(module, "x", "y")
+        own, _ = self._own(f)
+        area, size = windows.out[0] * windows.out[1], windows.size[0] * windows.size[1]
+        if not windows.inside:
+            self._fill(f, own, windows.plane(self.itemsize).size, LOWEST)
+
+        def one(n: Value) -> None:
+            source, to = self._staged(f, x.at(n * size), own), y.at(n * area)
+
+            def some(row: Value, col: Value, count: int) -> None:
+                best, *others = self._load(f, self._at(source, row, col), count)
+                for rival in others:
+                    best = wins(rival, best).select(rival, best)
+                to.store(best, row * windows.out[1] + col, f.mask(count, best.lanes))
+
+            self._rows(f, some)
+
+        self._over(module, f, 2, one)
+
+    def interpret(self, x: np.ndarray) -> np.ndarray:
+        """The same in numpy."""
+        w = self.windows
+        return reference.max_pool(x, w.kernel, w.stride, w.padding, w.dilation, w.out)
+
+
+def wins(rival: Value, best: Value) -> Value:
+    """Where a later element takes the place of the best so far: if it is larger, or nan."""
+    return (rival > best) | rival.differs(rival)
+
+
+@dataclass(frozen=True)
+class MaxPoolGrad(_Pool):
+    """kernel(grad, x, dx, scratch, piece, planes, begin, end): each gradient where x has its
+    window's maximum, which is found again.
+    """
+
+    def write(self, module: Module) -> None:
+        """The kernel and its entry."""
+        windows = self.windows
+        number = f"i{8 * self.itemsize}"
+
+        def first(f: Function, y: Value, x: Value) -> Value:
+            """The first position of each window that is not padding, as a whole number."""
+            lanes = f.module.lanes(self.element)
+            (top, left), (down, right) = windows.padding, windows.stride
+            (tall, wide), cols = windows.dilation, windows.kernel[1]
+            row = f.maximum((top + tall - 1) - y * down, 0) // tall * cols
+            each = f.lanes_const([i * right for i in range(lanes)], "i64")
+            before = f.splat((left + wide - 1) - x * right, lanes) - each
+            col = f.maximum(before, 0)
+            both = f.splat(row, lanes) + (col if wide == 1 else col // wide)
+            return both if number == "i64" else both.cast("trunc", number)
+
+        def shares(f: Function, given: Value, seen: list[Value], y: Value, x: Value,
+                   place: Value, count: int) -> list[Value]:  # fmt: skip
+            lanes = given.lanes
+            best = seen[0]
+            choice = f.const(0, vector(number, lanes))
+            if not windows.inside:
+                choice = first(f, y, x)
+            for i, rival in enumerate(seen[1:], 1):
+                larger = wins(rival, best)
+                best = larger.select(rival, best)
+                choice = larger.select(f.const(i, choice.type), choice)
+            nothing = f.const(0.0, given.type)
+            return [choice.equals(i).select(given, nothing) for i in range(len(seen))]
+
+        self._write_adjoint(module, ("grad", "x", "dx"), LOWEST, shares)
+
+    def interpret(self, grad: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """The same in numpy."""
+        w = self.windows
+        return reference.max_pool_grad(grad, x, w.kernel, w.stride, w.padding, w.dilation, w.out)
+
+
+@dataclass(frozen=True)
+class _Mean(_Pool):
+    """A mean divides by `divisor`, or where that is 0 by numbers of an array shaped as the output."""
+
+    divisor: float = 0.0
+
+    def _divided(self, f: Function, total: Value, by: Pointer, place: Value, count: int) -> Value:
+        if self.divisor:
+            inverse = 1 / self.divisor
+            exact = self.divisor == 2 ** round(np.log2(abs(self.divisor)))
+            return total * inverse if exact else total / self.divisor
+        mask = f.mask(count, total.lanes)
+        given = by.load(place, total.lanes, mask)
+        if mask is not None:  # lanes that nobody reads divide by 1
+            given = mask.select(given, f.const(1.0, given.type))
+        return total / given
+
+    def _table(self, divisors: np.ndarray | None) -> Any:
+        return self.divisor if divisors is None else divisors
+
+
+@dataclass(frozen=True)
+class AvgPool(_Mean):
+    """kernel(x, divisors, y, scratch, piece, planes, begin, end): the mean of every window."""
+
+    def write(self, module: Module) -> None:
+        """The kernel and its entry."""
+        windows = self.windows
+        f, (x, divisors, y) = self._begin(module, "x", "divisors", "y")
+        own, _ = self._own(f)
+        area, size = windows.out[0] * windows.out[1], windows.size[0] * windows.size[1]
+        if not windows.inside:
+            self._fill(f, own, windows.plane(self.itemsize).size, 0.0)
+        columns = windows.kernel[1]
+
+        def one(n: Value) -> None:
+            source, to = self._staged(f, x.at(n * size), own), y.at(n * area)
+
+            def some(row: Value, col: Value, count: int) -> None:
+                seen = self._load(f, self._at(source, row, col), count)
+                total = None
+                for start in range(0, len(seen), columns):
+                    line = seen[start]
+                    for value in seen[start + 1 : start + columns]:
+                        line = line + value
+                    total = line if total is None else total + line
+                assert total is not None
+                place = row * windows.out[1] + col
+                mean = self._divided(f, total, divisors, place, count)
+                to.store(mean, place, f.mask(count, mean.lanes))
+
+            self._rows(f, some)
+
+        self._over(module, f, 3, one)
+
+    def interpret(self, x: np.ndarray, divisors: np.ndarray | None = None) -> np.ndarray:
+        """The same in numpy."""
+        w = self.windows
+        total = reference.avg_pool(x, w.kernel, w.stride, w.padding, w.out, True, 1)
+        return np.asarray(total / self._table(divisors)).astype(x.dtype)
+
+
+@dataclass(frozen=True)
+class AvgPoolGrad(_Mean):
+    """kernel(grad, divisors, dx, scratch, piece, planes, begin, end): each gradient, divided, all
+    over its window.
+    """
+
+    def write(self, module: Module) -> None:
+        """The kernel and its entry."""
+
+        def shares(f: Function, given: Value, seen: None, y: Value, x: Value, place: Value,
+                   count: int) -> list[Value]:  # fmt: skip
+            by = f.pointer("divisors", self.element)
+            share = self._divided(f, given, by, place, count)
+            return [share] * len(self.windows.positions())
+
+        self._write_adjoint(module, ("grad", "divisors", "dx"), None, shares)
+
+    def interpret(self, grad: np.ndarray, divisors: np.ndarray | None = None) -> np.ndarray:
+        """The same in numpy."""
+        w = self.windows
+        share = np.asarray(grad / self._table(divisors)).astype(grad.dtype)
+        return reference.avg_pool_grad(share, w.size, w.kernel, w.stride, w.padding, w.out, True, 1)
