@@ -32,7 +32,7 @@ import numpy as np
 
 from taper.backends.llvm import build
 from taper.backends.llvm.call import end_entry, read_argument
-from taper.backends.llvm.text import Function, Module, Pointer
+from taper.backends.llvm.text import Function, Module
 
 # Fields of the pool's memory, in 8-byte words; those that threads meet at have a cache line each.
 _LINE = 8
@@ -364,6 +364,54 @@ if hasattr(os, "register_at_fork"):
 # ---------------------------------------------------------------- kernels on the pool
 
 
+# Pieces that a range is cut into: enough for the last one to be short, few enough to cost nothing.
+MOST_PIECES = 32
+
+
+def ranges(module: Module, kernel: Function) -> Function:
+    """The function that runs `kernel` over the ranges of a number of things, on the pool.
+
+    The kernel's last two parameters are i64: the range [begin, end) of its outermost loop. The
+    function takes (pool address or 0, the other parameters ..., total, size): the range 0 to total is
+    cut into pieces of `size`.
+    """
+    found = module.functions.get(f"{kernel.name}_ranges")
+    if found is not None:
+        return found
+    own = dict(list(kernel.params.items())[:-2])
+    block = module.function(
+        f"{kernel.name}_task", "void", True, ("block",), block="ptr", number="i64"
+    )
+    held = block.pointer("block", "i64")
+    total, size = held.load(0), held.load(1)
+    given = [held.at(place).as_(kind).load() for place, kind in enumerate(own.values(), 2)]
+    begin = block.arg("number") * size
+    block.call(kernel, *given, begin, block.minimum(begin + size, total))
+    block.ret()
+
+    params: dict[str, Any] = {"pool": "i64", **own, "total": "i64", "size": "i64"}
+    f = module.function(f"{kernel.name}_ranges", "void", True, tuple(own), **params)
+    pool, total, size = f.arg("pool"), f.arg("total"), f.arg("size")
+    memory = f.local(len(own) + 2, "i64")
+    pieces = (total + size - 1) // size
+    some = pool.differs(0) & (pieces > 1)
+
+    def on_the_pool() -> None:
+        for place, value in enumerate([total, size, *map(f.arg, own)]):
+            memory.at(place).as_(value.type).store(value)
+        address = f.emit("ptr", f"inttoptr i64 {pool.name} to ptr")
+        code = address.pointer("ptr").load(_ENTRY)
+        f.line(
+            f"call void {code.name}(ptr {address.name}, ptr @{block.name}, ptr {memory.name}, "
+            f"i64 {pieces.name})"
+        )
+
+    f.when(some, on_the_pool)
+    f.when(~some, lambda: f.call(kernel, *map(f.arg, own), 0, total) and None)
+    f.ret()
+    return f
+
+
 def write_parallel_entry(
     module: Module, name: str, kernel: Function, kinds: tuple[str, ...], grain: int
 ) -> None:
@@ -374,44 +422,13 @@ def write_parallel_entry(
     total): the range 0 to total is cut into pieces of at least `grain`, at most 32. The cuts depend on
     `total` alone.
     """
-    block = module.function(f"{name}_task", "void", True, ("block",), block="ptr", number="i64")
-    own = list(kernel.params.values())
-    held = block.pointer("block", "i64")
-    given: list[Any] = []
-    for place, kind in enumerate(own[:-2]):
-        slot = Pointer(block, held.at(place + 2).name, kind)
-        given.append(slot.load())
-    total, size = held.load(0), held.load(1)
-    begin = block.arg("number") * size
-    end = block.minimum(begin + size, total)
-    block.call(kernel, *given, begin, end)
-    block.ret()
-
+    run = ranges(module, kernel)
     entry = module.function(
         name, "ptr", False, ("owner", "args"), owner="ptr", args="ptr", nargs="i64"
     )
-    count = len(kinds)
-    memory = Pointer(entry, entry.emit("ptr", f"alloca [{count + 2} x i64], align 64").name, "i64")
     pool = read_argument(entry, 0, "int")
-    total = read_argument(entry, count + 1, "int")
-    values = [read_argument(entry, i + 1, kind) for i, kind in enumerate(kinds)]
-    for place, value in enumerate(values):
-        Pointer(entry, memory.at(place + 2).name, value.type).store(value)
-    # At most 32 pieces: enough for the last one to be short, few enough to cost nothing.
-    size = entry.maximum(entry.const(grain, "i64"), (total + 31) // 32)
-    pieces = (total + size - 1) // size
-    memory.store(total)
-    memory.store(size, 1)
-    some = (pool.differs(0)) & (pieces > 1)
-
-    def on_the_pool() -> None:
-        place = entry.emit("ptr", f"inttoptr i64 {pool.name} to ptr")
-        code = Pointer(entry, place.name, "ptr").load(_ENTRY)
-        entry.line(
-            f"call void {code.name}(ptr {place.name}, ptr @{block.name}, ptr {memory.name}, "
-            f"i64 {pieces.name})"
-        )
-
-    entry.when(some, on_the_pool)
-    entry.when(~some, lambda: entry.call(kernel, *values, 0, total) and None)
+    total = read_argument(entry, len(kinds) + 1, "int")
+    values = [read_argument(entry, i, kind) for i, kind in enumerate(kinds, 1)]
+    size = entry.maximum(entry.const(grain, "i64"), (total + (MOST_PIECES - 1)) // MOST_PIECES)
+    entry.call(run, pool, *values, total, size)
     end_entry(entry)

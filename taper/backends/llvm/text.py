@@ -396,6 +396,11 @@ class Function:
         """A parameter that is an address."""
         return Pointer(self, "%" + name, element)
 
+    def local(self, count: int, element: str) -> Pointer:
+        """Memory of this call's own, at a cache line; to be asked for outside of loops."""
+        made = self.emit("ptr", f"alloca [{count} x {element}], align 64")
+        return Pointer(self, made.name, element)
+
     def const(self, value: Any, kind: str) -> Any:
         """A Python number as a constant of the type; Values and Pointers as they are."""
         if isinstance(value, (Value, Pointer)):
