@@ -20,7 +20,6 @@ from taper.ops.matmul import (
     c_name,
     check_bmm,
     outer,
-    product,
     refuse_bool,
     unmatched,
     widened_factors,
@@ -39,7 +38,7 @@ class _ProductSum(Contraction):
     saves = ("input.shape", "mat1", "mat2")
 
     def forward(self, m: Any, input: Any, mat1: Any, mat2: Any, *, beta: Any, alpha: Any) -> Any:
-        made = product(widened(mat1), widened(mat2))
+        made = m.matmul(widened(mat1), widened(mat2))
         if alpha != 1:
             made *= _number(alpha, made)
         if beta == 1:

@@ -19,7 +19,6 @@ from taper.op import Contraction, op, public
 from taper.ops.arithmetic import conj_of
 from taper.ops.convert import cast
 from taper.ops.matmul import (
-    product,
     refuse_bool,
 )
 from taper.shapes import canonical_dim
@@ -82,7 +81,7 @@ class Contract(Contraction):
         columns = y.ndim - batch - inner
         if inner:
             shape = x.shape[: batch + rows] + y.shape[batch + inner :]
-            made = product(_merged(x, batch, rows, inner), _merged(y, batch, inner, columns))
+            made = m.matmul(_merged(x, batch, rows, inner), _merged(y, batch, inner, columns))
             made = made.reshape(shape)
         else:  # nothing to sum: broadcasting does it
             made = x.reshape(x.shape + (1,) * columns) * y.reshape(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,11 @@ def _fits(bias: tuple[int, ...], result: tuple[int, ...]) -> bool:
     )
 
 
+def _rows(x: np.ndarray, length: int) -> np.ndarray:
+    """All dimensions but the last as one."""
+    return x.reshape(x.size // length if length else prod(x.shape[:-1]), length)
+
+
 class _Linear(Contraction):
     """input @ weight.T + bias. The subclasses differ in the name PyTorch gives the node."""
 
@@ -73,22 +79,20 @@ class _Linear(Contraction):
             or (bias is not None and bias.dtype != input.dtype)
         ):
             _check(input, weight, bias)
-        half = input.dtype.itemsize == 2
-        x, w = (widened(input), widened(weight)) if half else (input, weight)
-        rows = x if x.ndim == 2 else x.reshape(-1, w.shape[1]) if x.size else x
-        y = np.matmul(rows, w.T)
-        if x.ndim != 2:
-            y = y.reshape(*x.shape[:-1], w.shape[0])
-        if bias is not None:
-            if bias.shape != y.shape[-1:] and not _fits(bias.shape, y.shape):
-                raise ShapeError(
-                    "linear",
-                    f"The expanded size of the tensor ({y.shape[-1]}) must "
-                    f"match the existing size ({bias.shape[-1]}): the bias has shape "
-                    f"{list(bias.shape)}, the output {list(y.shape)}",
-                )
-            y += bias
-        return y.astype(input.dtype) if half else y
+        rows = input if input.ndim == 2 else _rows(input, weight.shape[1])
+        shape = (*input.shape[:-1], weight.shape[0])
+        if bias is None or bias.shape == shape[-1:]:
+            y = m.linear(rows, weight, bias)
+            return y if input.ndim == 2 else y.reshape(shape)
+        if not _fits(bias.shape, shape):
+            raise ShapeError(
+                "linear",
+                f"The expanded size of the tensor ({shape[-1]}) must "
+                f"match the existing size ({bias.shape[-1]}): the bias has shape "
+                f"{list(bias.shape)}, the output {list(shape)}",
+            )
+        y = m.linear(widened(rows), widened(weight), None).reshape(shape) + widened(bias)
+        return m.astype(y, input.dtype)
 
     def vjp(
         self, m: Any, grad: Any, out: Any, input: Any, weight: Any, bias: Any, *, needs: Any

@@ -24,6 +24,7 @@ import numpy as np
 from taper.backends.llvm import call
 from taper.backends.llvm.machine import Machine
 from taper.backends.llvm.pack import least, pack_panel, pack_rows
+from taper.backends.llvm.pool import MOST_PIECES, ranges
 from taper.backends.llvm.text import SIZES, Function, Module, Pointer, Value
 from taper.backends.llvm.tile import VECS, heights, most_rows, tile
 
@@ -32,7 +33,7 @@ _BLOCK_K = 1536
 # Rows this many bytes apart compete for the same few sets of the first-level cache.
 _ALIAS = 2048
 
-KINDS = ("array", "array", "array", "array", "array", "array", "int", "int")
+KINDS = ("int", "array", "array", "array", "array", "array", "array", "int", "int")
 
 
 def _up(x: int, unit: int) -> int:
@@ -44,7 +45,8 @@ class Plan:
     """How a product of a certain shape runs; sizes and strides in elements, the order is the kernel's.
 
     `a_row` and `b_row` are the strides of the dimension that does not run along memory. `pack_b` is
-    the least number of rows for which B is copied. The batched kernel reads the last five too.
+    the least number of rows for which B is copied. The batched kernel reads the rest too; its
+    threads share the workspace, `slots` parts of `slot` elements.
     """
 
     n: int
@@ -63,6 +65,8 @@ class Plan:
     b_batch: int = 0
     c_batch: int = 0
     seed_batch: int = 0
+    slots: int = 1
+    slot: int = 0
 
     def numbers(self) -> np.ndarray:
         """What the kernel reads."""
@@ -76,9 +80,10 @@ class Gemm:
     `element` is "float" or "double". `a_along_k` says that k runs along A's memory (else rows do),
     `b_along_n` that columns run along B's (else k does: a weight as nn.Linear keeps it).
 
-    product(A, B, C, seed, work, plan, begin, end) computes the rows from `begin` up to `end`;
-    batched(...) the matrices of a batch from `begin` up to `end`. `seed` may be C itself, to add to
-    what is there, or a bias (seed_row 0). `work` holds `workspace` elements, for one thread.
+    product(pool, A, B, C, seed, work, plan, begin, end) computes the rows from `begin` up to `end`;
+    batched(...) the matrices of a batch from `begin` up to `end`. `pool` is the address of the
+    threads that help, or 0. `seed` may be C itself, to add to what is there, or a bias (seed_row 0).
+    `work` holds `workspace` elements; only one call at a time may have it.
     """
 
     element: str
@@ -99,10 +104,9 @@ class Gemm:
         width = VECS * lanes
         most = _BLOCK_K // size
         block_k = _up(-(-k // max(1, -(-k // most))), lanes) if k > most else max(k, 1)
-        # A block of B takes half of the second-level cache.
-        block_n = max(width, machine.l2 // 2 // (block_k * size) // width * width)
-        blocks = -(-n // block_n)
-        block_n = _up(-(-n // max(1, blocks)), width)
+        padded = _up(block_k, lanes)
+        block_n = max(width, self._room(machine) // padded // width * width)
+        block_n = _up(-(-n // max(1, -(-n // block_n))), width)
         a_aliased = a_row * size % _ALIAS == 0 and k > lanes
         pack_a = n > 2 * width and (a_aliased or n > 8 * width)
         if not self.b_along_n:
@@ -111,15 +115,26 @@ class Gemm:
             pack_b = 2 * most_rows(machine)
         else:
             pack_b = 1 << 62
+        if batch:
+            batch["slot"] = padded * min(block_n, _up(n, width))
+            batch["slots"] = min(MOST_PIECES, self.workspace(machine) // max(1, batch["slot"]))
         return Plan(n, k, block_n, block_k, a_row, b_row, c_row, seed_row or 0,
                     int(seed_row is not None), int(pack_a), pack_b, **batch)  # fmt: skip
 
-    def workspace(self, machine: Machine, plan: Plan) -> int:
-        """Elements of scratch memory that the kernel wants."""
+    def workspace(self, machine: Machine) -> int:
+        """Elements of scratch memory that the kernel wants, for a block of B."""
         lanes = machine.lanes(SIZES[self.element])
-        panels = -(-min(plan.n, plan.block_n) // (VECS * lanes))
-        packed = panels * VECS * lanes * _up(plan.block_k, lanes)
-        return _rows_room(machine, self.element) + packed
+        panel = VECS * lanes * _up(_BLOCK_K // SIZES[self.element], lanes)
+        return max(panel, self._room(machine))
+
+    def _room(self, machine: Machine) -> int:
+        """Elements of a block of B.
+
+        At half as much again as the second-level cache holds, reading the block anew for each tile
+        costs less than copying A for more blocks (2048^3 on a Zen 4: 96 % of the peak of that
+        moment, and 90 % with half of that cache).
+        """
+        return machine.l2 * 3 // 2 // SIZES[self.element]
 
     def interpret(self, a: np.ndarray, b: np.ndarray, seed: np.ndarray | None = None) -> np.ndarray:
         """The meaning, in numpy."""
@@ -133,13 +148,6 @@ class Gemm:
         _Writer(module, self).write()
 
 
-def _rows_room(machine: Machine, element: str) -> int:
-    """Elements kept free for the copy of a tile's rows of A."""
-    lanes = machine.lanes(SIZES[element])
-    rows = _up(most_rows(machine), lanes)
-    return rows * (_BLOCK_K // SIZES[element] + 2 * lanes)
-
-
 def _ceil(x: Value, unit: Any) -> Value:
     """How many units cover x."""
     return (x + (unit - 1)) // unit
@@ -149,7 +157,7 @@ def _ceil(x: Value, unit: Any) -> Value:
 _BLOCK: dict[str, Any] = dict.fromkeys(
     ("n", "k", "a_row", "b_row", "panel", "c_row", "seed_row", "seeded", "last", "pack_a"), "i64"
 )
-_OPERANDS: dict[str, Any] = dict.fromkeys(("a", "b", "c", "seed", "work"), "ptr")
+_OPERANDS: dict[str, Any] = dict.fromkeys(("a", "b", "c", "seed"), "ptr")
 _RANGE: dict[str, Any] = {"begin": "i64", "end": "i64"}
 _FIELDS = tuple(field.name for field in fields(Plan))
 # The shape of one product: all of the plan but what concerns batches.
@@ -165,15 +173,13 @@ class _Writer:
         self.width = VECS * self.lanes
         self.most = most_rows(module.machine)
 
-    def function(self, name: str, internal: bool = True, **params: str) -> Function:
-        """A function on operands, of which the seed may be the result."""
-        return self.module.function(
-            name, "void", internal, ("c", "seed"), **{**_OPERANDS, **params}
-        )
+    def function(self, name: str, params: dict[str, Any], internal: bool = True) -> Function:
+        """A function with operands among its parameters, of which the seed may be the result."""
+        return self.module.function(name, "void", internal, ("c", "seed"), **params)
 
-    def operands(self, f: Function, *names: str) -> list[Pointer]:
-        """The operands of those names."""
-        return [f.pointer(name, self.element) for name in names or tuple(_OPERANDS)]
+    def operands(self, f: Function) -> list[Pointer]:
+        """A, B, C and the seed."""
+        return [f.pointer(name, self.element) for name in _OPERANDS]
 
     def rows_of_a(self, count: Value, stride: Value) -> Value:
         """How far apart rows of A are."""
@@ -182,49 +188,66 @@ class _Writer:
     def write(self) -> None:
         """The kernels and their entries."""
         blocks = self.blocks()
-        for name in ("product", "batched"):
-            f = self.function(name, False, plan="ptr", **_RANGE)
+        given = {"pool": "i64", **_OPERANDS, "work": "ptr", "plan": "ptr", **_RANGE}
+        for name, run in (("product", self.product), ("batched", self.batched)):
+            f = self.function(name, given, False)
             plan = f.pointer("plan", "i64")
-            read = {field: plan.load(i) for i, field in enumerate(_FIELDS)}
-            shape = [read[field] for field in _SHAPE]
-            if name == "product":
-                f.call(blocks, *self.operands(f), f.arg("begin"), f.arg("end"), *shape)
-            else:
-                self.each_matrix(f, blocks, read, shape)
+            run(f, blocks, {field: plan.load(i) for i, field in enumerate(_FIELDS)})
             f.ret()
             call.write_entry(self.module, name + "_entry", f, KINDS)
 
-    def each_matrix(
-        self, f: Function, blocks: Function, read: dict[str, Value], shape: list[Value]
-    ) -> None:
-        """The whole product, for every matrix of the range."""
+    def product(self, f: Function, blocks: Function, plan: dict[str, Value]) -> None:
+        """A range of rows."""
+        begin = f.arg("begin")
+        a, b, c, seed = self.operands(f)
+        f.call(
+            blocks, f.arg("pool"), a.at(self.rows_of_a(begin, plan["a_row"])), b,
+            c.at(begin * plan["c_row"]), seed.at(begin * plan["seed_row"]), f.arg("work"),
+            f.arg("end") - begin, *(plan[field] for field in _SHAPE),
+        )  # fmt: skip
+
+    def batched(self, f: Function, blocks: Function, plan: dict[str, Value]) -> None:
+        """A range of matrices: each has one thread, and each thread a part of the workspace."""
+        names = [name + "_batch" for name in _OPERANDS]
+        own = dict.fromkeys([*names, "rows", *_SHAPE, "slot", "piece"], "i64")
+        each = self.function("matrices", {**_OPERANDS, "work": "ptr", **own, **_RANGE})
+        get = each.arg
+        part = each.pointer("work", self.element).at(get("begin") // get("piece") * get("slot"))
 
         def one(i: Value) -> None:
-            *moved, work = self.operands(f)
-            own = [
-                p.at(i * read[name + "_batch"]) for name, p in zip(_OPERANDS, moved, strict=False)
+            moved = [
+                p.at(i * get(name)) for p, name in zip(self.operands(each), names, strict=True)
             ]
-            f.call(blocks, *own, work, 0, read["rows"], *shape)
+            each.call(blocks, 0, *moved, part, get("rows"), *map(get, _SHAPE))
 
-        f.loop(f.arg("begin"), f.arg("end"), one)
+        each.loop(get("begin"), get("end"), one)
+        each.ret()
+
+        begin = f.arg("begin")
+        total = f.arg("end") - begin
+        size = _ceil(total, plan["slots"])
+        f.call(
+            ranges(self.module, each), f.arg("pool"),
+            *(p.at(begin * plan[name]) for p, name in zip(self.operands(f), names, strict=True)),
+            f.arg("work"), *(plan.get(field, size) for field in own), total, size,
+        )  # fmt: skip
 
     # ------------------------------------------------------------ blocks
 
     def blocks(self) -> Function:
-        """The range of rows: blocks of columns, and blocks of k in each."""
-        f = self.function("blocks", **_RANGE, **_SHAPE)
-        get, begin = f.arg, f.arg("begin")
-        rows = get("end") - begin
-        a, b, c, seed, work = self.operands(f)
-        a = a.at(self.rows_of_a(begin, get("a_row")))
-        c, seed = c.at(begin * get("c_row")), seed.at(begin * get("seed_row"))
-        panels = work.at(_rows_room(self.module.machine, self.element))
-        some_rows, pack = self.some_rows(), self.pack()
-        one = f.const(1, "i64")
+        """The whole product: blocks of columns, and blocks of k in each."""
+        f = self.function(
+            "blocks", {"pool": "i64", **_OPERANDS, "work": "ptr", "rows": "i64", **_SHAPE}
+        )
+        get, rows, pool = f.arg, f.arg("rows"), f.arg("pool")
+        a, b, c, seed = self.operands(f)
+        panels = f.pointer("work", self.element)
+        some_rows, pack = ranges(self.module, self.some_rows()), ranges(self.module, self.pack())
+        one, width = f.const(1, "i64"), f.const(self.width, "i64")
         along_k = _ceil(get("k"), get("block_k"))
         rounds = (along_k < 1).select(one, along_k)  # without any k there is still a seed
         packs = rows >= get("pack_b")
-        width = f.const(self.width, "i64")
+        piece = _ceil(_ceil(rows, MOST_PIECES), 2 * self.most) * (2 * self.most)
 
         def column_block(t: Value) -> None:
             column = t * get("block_n")
@@ -236,27 +259,32 @@ class _Writer:
                 first, last = p.equals(0), p.equals(rounds - 1).cast("zext", "i64")
                 along, across = (start, column) if self.spec.b_along_n else (column, start)
                 here = b.at(along * get("b_row") + across)
-                f.when(packs, lambda: f.call(pack, here, panels, n, k, get("b_row")))
-                f.call(
-                    some_rows,
-                    a.at(start if self.spec.a_along_k else start * get("a_row")),
-                    packs.select(panels.address, here.address),
-                    c.at(column),
+                count = _ceil(n, self.width)
+                f.when(
+                    packs,
+                    lambda: f.call(
+                        pack, pool, here, panels, n, k, get("b_row"), count,
+                        _ceil(count, MOST_PIECES),
+                    ),
+                )  # fmt: skip
+                room = _ceil(k, self.lanes) * (self.lanes * self.width)
+                block = {
+                    **{name: get(name) for name in ("a_row", "c_row", "pack_a")},
+                    "n": n,
+                    "k": k,
+                    "b_row": packs.select(width, get("b_row")),
+                    "panel": packs.select(room, width),
                     # Blocks of k after the first add to what is there.
+                    "seed_row": first.select(get("seed_row"), get("c_row")),
+                    "seeded": first.select(get("seeded"), one),
+                    "last": last,
+                }
+                f.call(
+                    some_rows, pool, a.at(start if self.spec.a_along_k else start * get("a_row")),
+                    packs.select(panels.address, here.address), c.at(column),
                     first.select(seed.at(column).address, c.at(column).address),
-                    work,
-                    rows,
-                    n,
-                    k,
-                    get("a_row"),
-                    packs.select(width, get("b_row")),
-                    packs.select(_ceil(k, self.lanes) * (self.lanes * self.width), width),
-                    get("c_row"),
-                    first.select(get("seed_row"), get("c_row")),
-                    first.select(get("seeded"), one),
-                    last,
-                    get("pack_a"),
-                )
+                    *(block[name] for name in _BLOCK), rows, piece,
+                )  # fmt: skip
 
             f.loop(0, rounds, k_block)
 
@@ -265,11 +293,10 @@ class _Writer:
         return f
 
     def pack(self) -> Function:
-        """Copies a block of B, panel after panel."""
+        """Copies a range of the panels of a block of B."""
         copy = pack_panel(self.module, self.element, self.spec.b_along_n)
-        f = self.module.function(
-            "pack", internal=True, b="ptr", to="ptr", n="i64", k="i64", b_row="i64"
-        )
+        sizes: dict[str, Any] = dict.fromkeys(("n", "k", "b_row"), "i64")
+        f = self.module.function("pack", internal=True, b="ptr", to="ptr", **sizes, **_RANGE)
         b, to = f.pointer("b", self.element), f.pointer("to", self.element)
         n, k, b_row = f.arg("n"), f.arg("k"), f.arg("b_row")
         room = _ceil(k, self.lanes) * (self.lanes * self.width)
@@ -279,17 +306,19 @@ class _Writer:
             place = b.at(column if self.spec.b_along_n else column * b_row)
             f.call(copy, place, to.at(i * room), b_row, least(n - column, self.width), k)
 
-        f.loop(0, _ceil(n, self.width), panel)
+        f.loop(f.arg("begin"), f.arg("end"), panel)
         f.ret()
         return f
 
     # ------------------------------------------------------------ tiles
 
     def some_rows(self) -> Function:
-        """Rows of a block, cut into tiles of at most three heights."""
+        """A range of the rows of a block, cut into tiles of at most three heights."""
         strip = self.strip()
-        f = self.function("some_rows", rows="i64", **_BLOCK)
-        get, rows = f.arg, f.arg("rows")
+        f = self.function("some_rows", {**_OPERANDS, **_BLOCK, **_RANGE})
+        get, begin = f.arg, f.arg("begin")
+        rows = get("end") - begin
+        work = f.local(self.rows_room(), self.element)
         zero = f.const(0, "i64")
         # Pairs of rows are shared out evenly; an odd row makes a last tile of three, or of one.
         odd = (rows % 2).equals(0).select(zero, least(rows, 3))
@@ -297,11 +326,11 @@ class _Writer:
         tiles = _ceil(pairs, self.most // 2)
         divisor = (tiles < 1).select(f.const(1, "i64"), tiles)
         height, taller = pairs // divisor * 2, pairs % divisor
-        a, b, c, seed, work = self.operands(f)
+        a, b, c, seed = self.operands(f)
         for tall, count, start in (
-            (height + 2, taller, zero),
-            (height, tiles - taller, taller * (height + 2)),
-            (odd, (odd > 0).cast("zext", "i64"), rows - odd),
+            (height + 2, taller, begin),
+            (height, tiles - taller, begin + taller * (height + 2)),
+            (odd, (odd > 0).cast("zext", "i64"), get("end") - odd),
         ):
             f.call(
                 strip, a.at(self.rows_of_a(start, get("a_row"))), b, c.at(start * get("c_row")),
@@ -310,10 +339,17 @@ class _Writer:
         f.ret()
         return f
 
+    def rows_room(self) -> int:
+        """Elements of the copy of a tile's rows of A."""
+        rows = _up(self.most, self.lanes)
+        return rows * (_BLOCK_K // SIZES[self.element] + 3 * self.lanes)
+
     def strip(self) -> Function:
         """`count` tiles of one height, one below the other, over all panels of the block."""
         module, spec = self.module, self.spec
-        f = self.function("strip", height="i64", count="i64", **_BLOCK)
+        f = self.function(
+            "strip", {**_OPERANDS, "work": "ptr", "height": "i64", "count": "i64", **_BLOCK}
+        )
         get, height, n = f.arg, f.arg("height"), f.arg("n")
         lanes, width = self.lanes, self.width
         # Masks cost nothing with AVX-512: the same tile serves whole panels and the last one.
@@ -333,7 +369,8 @@ class _Writer:
 
         def row_of_tiles(t: Value) -> None:
             row = t * height
-            a, b, c, seed, work = self.operands(f)
+            a, b, c, seed = self.operands(f)
+            work = f.pointer("work", self.element)
             a = a.at(self.rows_of_a(row, get("a_row")))
             c, seed = c.at(row * get("c_row")), seed.at(row * get("seed_row"))
             f.when(packs, lambda: f.call(copy, a, work, get("a_row"), pitch, height, get("k")))

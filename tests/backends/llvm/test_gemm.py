@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("llvmlite")
 
-from taper.backends.llvm import build, call, machine
+from taper.backends.llvm import build, call, machine, pool
 from taper.backends.llvm.gemm import KINDS, Gemm
 
 GUARD = 7.0
@@ -46,7 +46,7 @@ def stride(array, axis):
     return array.strides[axis] // array.itemsize
 
 
-def product(spec, a, b, c, seed=None, begin=0, end=None):
+def product(spec, a, b, c, seed=None, begin=0, end=None, threads=0):
     """Runs the kernel into c."""
     host = machine.host()
     (m, k), n = a.shape, b.shape[1]
@@ -60,11 +60,10 @@ def product(spec, a, b, c, seed=None, begin=0, end=None):
         stride(c, 0),
         seed_row,
     )
-    work = np.full(spec.workspace(host, plan) + 8, GUARD, a.dtype)
+    work = np.full(spec.workspace(host) + 8, GUARD, a.dtype)
     kernel = call.through_ctypes(build.library(spec).addresses["product"], KINDS)
-    kernel(
-        a, b, c, c if seed is None else seed, work, plan.numbers(), begin, m if end is None else end
-    )
+    given = c if seed is None else seed
+    kernel(threads, a, b, c, given, work, plan.numbers(), begin, m if end is None else end)
     assert (work[-8:] == GUARD).all(), "wrote past the end of the workspace"
 
 
@@ -209,14 +208,54 @@ def test_a_batch_of_matrices_may_repeat_or_interleave_them(along_k, along_n):
         host, n, k, stride(a, 1 if along_k else 2), stride(b, 0 if along_n else 1), n, 0,
         rows=m, a_batch=stride(a, 0), b_batch=0, c_batch=m * n, seed_batch=n,
     )  # fmt: skip
-    work = np.empty(spec.workspace(host, plan), np.float32)
+    work = np.empty(spec.workspace(host), np.float32)
     kernel = call.through_ctypes(build.library(spec).addresses["batched"], KINDS)
 
-    kernel(a, b, c, bias, work, plan.numbers(), 0, 2)
+    kernel(0, a, b, c, bias, work, plan.numbers(), 0, 2)
     assert np.isnan(c[2:]).all()
-    kernel(a, b, c, bias, work, plan.numbers(), 2, count)
+    kernel(0, a, b, c, bias, work, plan.numbers(), 2, count)
 
     np.testing.assert_allclose(c, a @ b + bias[:, None], rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def threads():
+    """The address of a pool of three."""
+    made = pool.Pool(3)
+    yield made.address
+    made.close()
+
+
+@pytest.mark.parametrize(("along_k", "along_n"), LAYOUTS)
+def test_threads_give_the_same_bits(along_k, along_n, threads):
+    rng = np.random.default_rng(8)
+    spec = Gemm("float", along_k, along_n)
+    for m, k, n in ((301, 500, 400), (5, 40, 3000), (1000, 3, 5)):
+        a, b = operand(rng, m, k, along_k, np.float32), operand(rng, k, n, along_n, np.float32)
+        alone, together = np.empty((2, m, n), np.float32)
+
+        product(spec, a, b, alone)
+        product(spec, a, b, together, threads=threads)
+
+        assert (alone == together).all()
+
+
+@pytest.mark.parametrize("count", [1, 3, 70])
+def test_threads_share_out_the_matrices_of_a_batch(count, threads):
+    rng = np.random.default_rng(9)
+    spec = Gemm("double", True, False)
+    host = machine.host()
+    m, k, n = 9, 30, 50
+    a, b = rng.standard_normal((count, m, k)), rng.standard_normal((count, n, k))
+    c = np.empty((count, m, n))
+    plan = spec.plan(host, n, k, k, k, n, rows=m, a_batch=m * k, b_batch=n * k, c_batch=m * n)
+    work = np.full(spec.workspace(host) + 8, GUARD)
+    kernel = call.through_ctypes(build.library(spec).addresses["batched"], KINDS)
+
+    kernel(threads, a, b, c, c, work, plan.numbers(), 0, count)
+
+    np.testing.assert_allclose(c, a @ b.transpose(0, 2, 1), rtol=1e-12, atol=1e-12)
+    assert (work[-8:] == GUARD).all()
 
 
 @pytest.mark.skipif("TAPER_TARGET" in os.environ, reason="this is the restricted run")
