@@ -1,36 +1,39 @@
 """Matrix products on kernels: `matmul` and `linear`, as in backends/products.py.
 
-float32 and float64 go to the kernel of gemm.py if one dimension of each factor runs along its
-memory, whatever the other strides. Other dtypes, and shapes that leave a vector mostly empty, stay
-with the reference.
+float32 and float64 go to the tiles of gemm.py if one dimension of each factor runs along its
+memory, whatever the other strides; few columns, and single rows, to dots.py. Everything else stays
+with the reference. A row's bits are the same in a batch of any size but one.
 """
 
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from taper.backends import products as reference
-from taper.backends.llvm import build, call
-from taper.backends.llvm.gemm import KINDS, Gemm
+from taper.backends.llvm import build, call, dots, pool
+from taper.backends.llvm.dots import Dots
+from taper.backends.llvm.gemm import KINDS, Gemm, Plan
 from taper.backends.llvm.machine import host
 
 PUBLISHED = ("linear", "matmul")
 
 Array = np.ndarray
 Kernel = Callable[..., None]
-
 Shape = tuple[int, ...]
 
 _DTYPES: dict[str, np.dtype] = {"float": np.dtype("f4"), "double": np.dtype("f8")}
 _ELEMENTS = {dtype: element for element, dtype in _DTYPES.items()}
-# Columns below which most lanes of a vector would be idle.
-_FEWEST_COLUMNS = 1
 # Shapes whose plans are remembered; all are forgotten when there are more.
 _MOST_PLANS = 4096
+# Multiplications from which threads are worth waking (some 20 us of one core).
+_PARALLEL = 1 << 20
+# Elements of a matrix up to which a single row is multiplied by tiles, which run one row slowly.
+_SINGLE = 1 << 16
 
 
 class Plans(dict[Any, Any]):
@@ -47,19 +50,76 @@ class Plans(dict[Any, Any]):
         return found
 
 
+_ENTRIES = {"product": "product_entry", "batched": "batched_entry", "kernel": "entry"}
+
+
 @functools.cache
-def _kernel(spec: Gemm, name: str) -> Kernel:
-    """A kernel as a Python function."""
-    library = build.library(spec)
+def _kernel(spec: Any, name: str, kinds: tuple[str, ...]) -> Kernel:
+    """An exported kernel as a Python function."""
+    addresses = build.library(spec).addresses
     if call.has_fast_calls():
-        return call.builtin(name, library.addresses[name + "_entry"])
-    return call.through_ctypes(library.addresses[name], KINDS)
+        return call.builtin(name, addresses[_ENTRIES[name]])
+    return call.through_ctypes(addresses[name], kinds)
 
 
-@functools.cache
-def _work(spec: Gemm) -> Array:
-    """Memory for the copies of operands. Calls share it: each holds on to the interpreter."""
-    return np.empty(spec.workspace(host()), _DTYPES[spec.element])
+class Tiled:
+    """A product by the kernels of gemm.py."""
+
+    __slots__ = ("_batched", "_cost", "_numbers", "_product", "_work", "columns")
+
+    # Calls share this memory, one at a time: a built-in keeps the interpreter to itself, and the
+    # way through ctypes, which does not, takes the lock.
+    _memory: ClassVar[dict[str, Array]] = {}
+    _lock = threading.Lock()
+
+    def __init__(self, spec: Gemm, plan: Plan) -> None:
+        memory = self._memory.get(spec.element)
+        if memory is None:
+            memory = np.empty(spec.workspace(host()), _DTYPES[spec.element])
+            self._memory[spec.element] = memory
+        self._work, self._numbers = memory, plan.numbers()
+        self.columns = plan.n
+        self._cost = plan.n * plan.k * max(1, plan.rows)
+        self._product, self._batched = (
+            self._guarded(_kernel(spec, name, KINDS)) for name in ("product", "batched")
+        )
+
+    def _guarded(self, kernel: Kernel) -> Kernel:
+        if call.has_fast_calls():
+            return kernel
+
+        def guarded(*args: Any) -> None:
+            with self._lock:
+                kernel(*args)
+
+        return guarded
+
+    def run(self, a: Array, b: Array, c: Array, seed: Array, rows: int) -> None:
+        """All rows of one product."""
+        threads = pool.address() if rows * self._cost >= _PARALLEL else 0
+        self._product(threads, a, b, c, seed, self._work, self._numbers, 0, rows)
+
+    def run_batch(self, a: Array, b: Array, c: Array, count: int) -> None:
+        """All matrices of a batch."""
+        threads = pool.address() if count * self._cost >= _PARALLEL else 0
+        self._batched(threads, a, b, c, c, self._work, self._numbers, 0, count)
+
+
+class Dotted:
+    """A product of few columns, or of one row, by the kernel of dots.py."""
+
+    __slots__ = ("_kernel", "_sizes", "_swapped", "columns")
+
+    def __init__(self, spec: Dots, sizes: Shape, columns: int, swapped: bool) -> None:
+        self._kernel = _kernel(spec, "kernel", dots.KINDS)
+        self._sizes, self.columns, self._swapped = sizes, columns, swapped
+
+    def run(self, a: Array, b: Array, c: Array, seed: Array, rows: int) -> None:
+        """All rows, or one row as one column of the transposed product."""
+        if self._swapped:
+            self._kernel(b, a, c, seed, *self._sizes, 0, self.columns)
+        else:
+            self._kernel(a, b, c, seed, *self._sizes, 0, rows)
 
 
 def _layout(shape: Shape, strides: Shape, size: int) -> tuple[bool, int] | None:
@@ -71,46 +131,66 @@ def _layout(shape: Shape, strides: Shape, size: int) -> tuple[bool, int] | None:
     return None
 
 
-def _chosen(dtype: np.dtype, a_strides: Shape, shape: Shape, b_strides: Shape,
-            seed_row: int | None = None, **batch: int) -> Any:  # fmt: skip
-    """Kernel, workspace, plan and columns of a product; None if the reference is to compute it."""
+def _tiled(element: str, a_strides: Shape, shape: Shape, b_strides: Shape,
+           seed_row: int | None = None, **batch: int) -> Tiled | None:  # fmt: skip
+    """A plan for factors of which one dimension each runs along memory."""
     k, n = shape
-    element = _ELEMENTS.get(dtype)
-    if element is None or n < _FEWEST_COLUMNS:
-        return None
-    size = dtype.itemsize
+    size = _DTYPES[element].itemsize
     left, right = _layout((2, k), a_strides, size), _layout(shape, b_strides, size)
     if left is None or right is None:
         return None
     spec = Gemm(element, left[0], right[0])
-    plan = spec.plan(host(), n, k, left[1], right[1], n, seed_row, **batch)
-    return _kernel(spec, "batched" if batch else "product"), _work(spec), plan.numbers(), n
+    return Tiled(spec, spec.plan(host(), n, k, left[1], right[1], n, seed_row, **batch))
 
 
-def _linear_plan(dtype: np.dtype, a_strides: Shape, shape: Shape, w_strides: Shape,
-                 bias: Shape | None) -> Any:  # fmt: skip
-    if bias is not None and bias[0] != dtype.itemsize:
+def _dotted(element: str, a_strides: Shape, shape: Shape, b_strides: Shape, biased: bool,
+            single: bool) -> Dotted | None:  # fmt: skip
+    """A plan for few columns or a single row, if k runs along both factors."""
+    k, n = shape
+    size = _DTYPES[element].itemsize
+    few = n <= dots.MOST_COLUMNS
+    if not (few or single) or a_strides[1] != size or b_strides[0] != size:
         return None
-    seed = None if bias is None else 0
-    return _chosen(dtype, a_strides, shape[::-1], (w_strides[1], w_strides[0]), seed)
-
-
-def _matrix_plan(dtype: np.dtype, a_strides: Shape, b_shape: Shape,
-                 b_strides: Shape) -> Any:  # fmt: skip
-    return _chosen(dtype, a_strides, b_shape, b_strides)
-
-
-def _batch_plan(dtype: np.dtype, a_shape: Shape, a_strides: Shape,
-                b_shape: Shape, b_strides: Shape) -> Any:  # fmt: skip
-    """As _chosen, for the last dimension of a batch."""
-    size = dtype.itemsize
-    batch = (a_strides[0], b_strides[0])
-    if any(stride % size for stride in batch):
+    rows = (a_strides[0], b_strides[1])
+    if any(stride % size for stride in rows):
         return None
+    a_row, b_row = (stride // size for stride in rows)
+    if few:
+        spec = Dots(element, n, "columns" if biased else "")
+        return Dotted(spec, (a_row, b_row, k), n, False)
+    return Dotted(Dots(element, 1, "rows" if biased else ""), (b_row, 0, k), n, True)
+
+
+def _matrix_plan(dtype: np.dtype, a_strides: Shape, shape: Shape, b_strides: Shape, single: bool,
+                 bias: Shape | None = None) -> Tiled | Dotted | None:  # fmt: skip
+    """The plan of a @ b + bias; `single` if a has one row."""
+    element = _ELEMENTS.get(dtype)
+    k, n = shape
+    if element is None or not n or (bias is not None and bias[0] != dtype.itemsize):
+        return None
+    if not k:
+        return _tiled(element, a_strides, shape, b_strides, None if bias is None else 0)
+    found = _dotted(element, a_strides, shape, b_strides, bias is not None, single)
+    if found is not None or (single and k * n > _SINGLE):
+        return found
+    return _tiled(element, a_strides, shape, b_strides, None if bias is None else 0)
+
+
+def _linear_plan(dtype: np.dtype, a_strides: Shape, shape: Shape, w_strides: Shape, single: bool,
+                 bias: Shape | None) -> Tiled | Dotted | None:  # fmt: skip
+    return _matrix_plan(dtype, a_strides, shape[::-1], w_strides[::-1], single, bias)
+
+
+def _batch_plan(dtype: np.dtype, a_shape: Shape, a_strides: Shape, b_shape: Shape,
+                b_strides: Shape) -> Tiled | None:  # fmt: skip
+    """The plan of the last dimension of a batch."""
+    element, size = _ELEMENTS.get(dtype), dtype.itemsize
     rows, n = a_shape[1], b_shape[2]
-    return _chosen(
-        dtype, a_strides[1:], b_shape[1:], b_strides[1:], rows=rows, a_batch=batch[0] // size,
-        b_batch=batch[1] // size, c_batch=rows * n, seed_batch=0,
+    if element is None or not n or a_strides[0] % size or b_strides[0] % size:
+        return None
+    return _tiled(
+        element, a_strides[1:], b_shape[1:], b_strides[1:], rows=rows,
+        a_batch=a_strides[0] // size, b_batch=b_strides[0] // size, c_batch=rows * n,
     )  # fmt: skip
 
 
@@ -120,15 +200,14 @@ _batch_plans = Plans(_batch_plan)
 
 def linear(x: Array, w: Array, bias: Array | None) -> Array:
     """x @ w.T + bias. The caller has made sure that sizes and dtypes fit."""
+    rows, dtype = len(x), x.dtype
     plan = _linear_plans[
-        x.dtype, x.strides, w.shape, w.strides, None if bias is None else bias.strides
+        dtype, x.strides, w.shape, w.strides, rows == 1, None if bias is None else bias.strides
     ]
     if plan is None:
         return reference.linear(x, w, bias)
-    kernel, work, numbers, n = plan
-    rows = len(x)
-    y = np.empty((rows, n), x.dtype)
-    kernel(0, x, w, y, y if bias is None else bias, work, numbers, 0, rows)
+    y = np.empty((rows, plan.columns), dtype)
+    plan.run(x, w, y, y if bias is None else bias, rows)
     return y
 
 
@@ -136,14 +215,14 @@ def matmul(x: Array, y: Array) -> Array:
     """x @ y with numpy's rules for vectors and batches."""
     dtype = x.dtype
     if x.ndim == 2 and y.ndim == 2:
-        shape = y.shape
-        plan = _matrix_plans[dtype, x.strides, shape, y.strides]
-        if plan is None or y.dtype is not dtype or x.shape[1] != shape[0]:
+        rows, shape = len(x), y.shape
+        if y.dtype is not dtype or x.shape[1] != shape[0]:
             return reference.matmul(x, y)
-        kernel, work, numbers, n = plan
-        rows = len(x)
-        made = np.empty((rows, n), dtype)
-        kernel(0, x, y, made, made, work, numbers, 0, rows)
+        plan = _matrix_plans[dtype, x.strides, shape, y.strides, rows == 1]
+        if plan is None:
+            return reference.matmul(x, y)
+        made = np.empty((rows, plan.columns), dtype)
+        plan.run(x, y, made, made, rows)
         return made
     if x.ndim < 3 or y.ndim < 3 or y.dtype is not dtype or x.shape[-1] != y.shape[-2]:
         return reference.matmul(x, y)
@@ -158,13 +237,11 @@ def _batches(x: Array, y: Array) -> Array:
     plan = _batch_plans[x.dtype, x.shape[-3:], x.strides[-3:], y.shape[-3:], y.strides[-3:]]
     if plan is None:
         return reference.matmul(x, y)
-    kernel, work, numbers, n = plan
     lead, (count, rows) = x.shape[:-3], x.shape[-3:-1]
-    made = np.empty((*lead, count, rows, n), x.dtype)
+    made = np.empty((*lead, count, rows, plan.columns), x.dtype)
     if not lead:
-        kernel(0, x, y, made, made, work, numbers, 0, count)
+        plan.run_batch(x, y, made, count)
         return made
     for place in np.ndindex(*lead):
-        part = made[place]
-        kernel(0, x[place], y[place], part, part, work, numbers, 0, count)
+        plan.run_batch(x[place], y[place], made[place], count)
     return made
