@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from taper.backends.llvm import call
-from taper.backends.llvm.text import Function, Module, Value, vector
+from taper.backends.llvm.text import Function, Module, Pointer, Value, vector
 
 MOST_COLUMNS = 4
 KINDS = ("array", "array", "array", "array", "int", "int", "int", "int", "int")
@@ -101,11 +101,21 @@ class Dots:
             total = _across(f, part, lanes)
             mask = f.mask(len(part), lanes)
             if self.bias == "columns":
-                own = bias.load(0, lanes, f.mask(self.columns, lanes))
-                total = total + own.shuffle(own, [(start + i) % self.columns for i in range(lanes)])
+                total = total + self._repeated(f, bias, start, lanes)
             elif self.bias == "rows":
                 total = total + bias.load(first + start, lanes, mask)
             place.store(total, start, mask)
+
+    def _repeated(self, f: Function, bias: Pointer, start: int, lanes: int) -> Value:
+        """The bias over and over, from result number `start` on."""
+        places = [(start + i) % self.columns for i in range(lanes)]
+        if self.columns <= lanes:
+            own = bias.load(0, lanes, f.mask(self.columns, lanes))
+            return own.shuffle(own, places)
+        made = f.const(0.0, vector(self.element, lanes))
+        for lane, place in enumerate(places):
+            made = made.with_lane(lane, bias.load(place))
+        return made
 
 
 def _across(f: Function, sums: list[Value], lanes: int) -> Value:
