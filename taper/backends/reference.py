@@ -105,6 +105,7 @@ math.__dict__.update(
     sum_to=_sum_to,
     call=_call,
     asarray=np.asarray,
+    draws={},  # kernels of random fills by name: generator/kernels.py
     update_rule=_update_rule,
     linear=linear,
     matmul=matmul,

@@ -7,19 +7,24 @@ import numpy as np
 from taper.generator import fills
 from taper.generator.engine import Generator
 from taper.generator.fused import quiet
+from taper.generator.kernels import by_kernel
 from taper.generator.selection import largest
 
 # From this many elements on, words of 32 bits would no longer be fair enough; 64 are drawn.
 WIDE = ((1 << 32) - 1) // 20
 
 
-def permutation(generator: Generator, n: int) -> list[int]:
-    """0 ... n-1 in random order."""
-    if n >= WIDE:
-        return _wide_permutation(generator, n)
-    rest = list(range(n))
+@by_kernel
+def permutation(generator: Generator, n: int) -> np.ndarray:
+    """0 ... n-1 in random order, as int64."""
     if n < 2:
-        return rest
+        return np.arange(n)
+    order = _wide_permutation(generator, n) if n >= WIDE else _permutation(generator, n)
+    return np.array(order, np.int64)
+
+
+def _permutation(generator: Generator, n: int) -> list[int]:
+    rest = list(range(n))
     targets = generator.words(n - 1)
     targets %= np.arange(n, 1, -1, dtype=np.uint64)
     targets += np.arange(n - 1, dtype=np.uint64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import operator
 import os
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,7 @@ class Generator:
         self._engine: Any = None
         self._draw: Any = None  # the engine's random_raw; None as long as nothing was drawn
         self._key: Any = None  # words to start from instead of the seed's
+        self._memory: Any = None  # the engine's state, seen as an array
         self._seed = _FRESH_SEED
 
     @property
@@ -104,6 +106,20 @@ class Generator:
         high = words[0::2] << np.uint64(32)
         high |= words[1::2]
         return high
+
+    def engine_state(self) -> np.ndarray:
+        """The engine's own memory, for kernels that draw: 624 words, then the place of the next.
+
+        Valid until the next word is drawn elsewhere or the seed is set, and as long as the generator.
+        """
+        if self._draw is None:
+            self._load()
+            self._draw = self._engine.random_raw
+        if self._memory is None:
+            address = self._engine.ctypes.state_address
+            words = (ctypes.c_uint32 * (_WORDS + 1)).from_address(address)
+            self._memory = np.ctypeslib.as_array(words)
+        return self._memory
 
     def _load(self) -> None:
         """Brings the engine to the state of a stream of which nothing was drawn."""

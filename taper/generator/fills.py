@@ -16,6 +16,7 @@ import numpy as np
 from taper.generator import fused
 from taper.generator.engine import Generator
 from taper.generator.fused import quiet
+from taper.generator.kernels import by_kernel
 
 Array = np.ndarray
 _single, _double, _word = np.float32, np.float64, np.uint64
@@ -44,6 +45,7 @@ def _in_blocks(draw: Callable[[int], Array], count: int, dtype: Any) -> Array:
     return drawn
 
 
+@by_kernel
 def unit_single(generator: Generator, count: int) -> Array:
     """Uniform float32 in [0, 1), of 24 bits."""
     if count > _BLOCK:
@@ -53,6 +55,7 @@ def unit_single(generator: Generator, count: int) -> Array:
     return units
 
 
+@by_kernel
 def unit_double(generator: Generator, count: int) -> Array:
     """Uniform float64 in [0, 1), of 53 bits."""
     if count > _BLOCK:
@@ -66,6 +69,7 @@ def unit_double(generator: Generator, count: int) -> Array:
 
 
 @quiet
+@by_kernel
 def uniform(generator: Generator, count: int, low: float, high: float, dtype: np.dtype) -> Array:
     """Numbers in [low, high)."""
     if dtype.kind == "c":
@@ -147,6 +151,7 @@ def _normals_double(units: Array, mean: float, std: float) -> Array:
 
 
 @quiet
+@by_kernel
 def normal(
     generator: Generator,
     count: int,
@@ -197,6 +202,7 @@ def _exp(x: float) -> float:
 
 
 @quiet
+@by_kernel
 def exponential(generator: Generator, count: int, rate: float, dtype: np.dtype) -> Array:
     """Waiting times at `rate` per unit."""
     log1p, scale = math.log1p, -1.0 / rate
@@ -205,6 +211,7 @@ def exponential(generator: Generator, count: int, rate: float, dtype: np.dtype) 
 
 
 @quiet
+@by_kernel
 def geometric(generator: Generator, count: int, p: float, dtype: np.dtype) -> Array:
     """Trials up to the first success."""
     logs = fused.logarithm(unit_double(generator, count))
@@ -212,6 +219,7 @@ def geometric(generator: Generator, count: int, p: float, dtype: np.dtype) -> Ar
 
 
 @quiet
+@by_kernel
 def cauchy(generator: Generator, count: int, median: float, sigma: float, dtype: np.dtype) -> Array:
     """The tangent of a uniform angle, scaled and shifted."""
     tangents = fused.mapped(math.tan, math.pi * (unit_double(generator, count) - 0.5))
@@ -221,6 +229,7 @@ def cauchy(generator: Generator, count: int, median: float, sigma: float, dtype:
 # ---------------------------------------------------------------- bits and integers
 
 
+@by_kernel
 def below(generator: Generator, count: int, p: float) -> Array:
     """Whether each of `count` uniform float64 numbers is below p, as a bool array."""
     if count > _BLOCK:
@@ -235,6 +244,12 @@ def below(generator: Generator, count: int, p: float) -> Array:
     if undecided.any():
         hits[undecided] = words[1::2][undecided] < _word(limit & 0xFFFFFFFF)
     return hits
+
+
+@by_kernel
+def below_scaled(generator: Generator, count: int, p: float, scale: Any, dtype: np.dtype) -> Array:
+    """`scale` where a uniform float64 number is below p, else 0, in the dtype."""
+    return below(generator, count, p) * np.asarray(scale, dtype)
 
 
 def below_each(generator: Generator, p: Array) -> Array:

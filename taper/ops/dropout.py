@@ -73,7 +73,26 @@ class NativeDropout(Opaque):
 
 def _kept(like: np.ndarray, p: float, per_channel: bool) -> np.ndarray:
     """Which elements (or channels) stay, each with probability 1 - p, as a bool array."""
+    _check_dtype(like.dtype)
+    shape = like.shape[:2] + (1,) * (like.ndim - 2) if per_channel else like.shape
+    kept = fills.below(default_generator, math.prod(shape), 1.0 - p)
+    return kept.reshape(shape) if per_channel else shaped_like(like, kept)
+
+
+def _noise(like: np.ndarray, p: float, per_channel: bool) -> np.ndarray:
+    """Zeros for what is dropped, 1 / (1 - p) in the dtype elsewhere."""
     dtype = like.dtype
+    _check_dtype(dtype)
+    # The quotient of half types is rounded from float32.
+    wide = np.float64 if dtype.itemsize == 8 else np.float32
+    scale = fills.cast(np.asarray(wide(1) / wide(1.0 - p)), dtype)
+    shape = like.shape[:2] + (1,) * (like.ndim - 2) if per_channel else like.shape
+    noise = fills.below_scaled(default_generator, math.prod(shape), 1.0 - p, scale, dtype)
+    return noise.reshape(shape) if per_channel else shaped_like(like, noise)
+
+
+def _check_dtype(dtype: np.dtype) -> None:
+    """Raises: RuntimeError unless it is floating."""
     if dtype.kind == "c" or (dtype.kind == "u" and dtype.itemsize > 1):
         name = dtypes.cpp_name(dtypes.of(dtype))
         raise UnsupportedDtype(f"\"bernoulli_scalar_cpu_\" not implemented for '{name}'")
@@ -85,17 +104,6 @@ def _kept(like: np.ndarray, p: float, per_channel: bool) -> np.ndarray:
             f"result type {wanted} can't be cast to the desired output type "
             f"{dtypes.cpp_name(given)}",
         )
-    if not per_channel:
-        return shaped_like(like, fills.below(default_generator, like.size, 1.0 - p))
-    shape = like.shape[:2] + (1,) * (like.ndim - 2)
-    return fills.below(default_generator, shape[0] * shape[1], 1.0 - p).reshape(shape)
-
-
-def _scaled(kept: np.ndarray, p: float, dtype: np.dtype) -> np.ndarray:
-    """kept / (1 - p) in the dtype; the quotient of half types is rounded from float32."""
-    wide = np.float64 if dtype.itemsize == 8 else np.float32
-    scale = fills.cast(np.asarray(wide(1) / wide(1.0 - p)), dtype)
-    return kept * scale
 
 
 def _multiplied(input: Tensor, p: float, train: bool, alpha: bool, per_channel: bool) -> Tensor:
@@ -109,10 +117,9 @@ def _multiplied(input: Tensor, p: float, train: bool, alpha: bool, per_channel: 
         return apply(Dropout, input, noise=np.zeros((), array.dtype))
     if per_channel and array.ndim < 2:
         raise RuntimeError("Feature dropout requires at least 2 dimensions in the input")
-    kept = _kept(array, p, per_channel)
     if not alpha:
-        return apply(Dropout, input, noise=_scaled(kept, p, array.dtype))
-    noise, shift = _alpha_noise(kept, p, array.dtype)
+        return apply(Dropout, input, noise=_noise(array, p, per_channel))
+    noise, shift = _alpha_noise(_kept(array, p, per_channel), p, array.dtype)
     return apply(AlphaDropout, input, noise=noise, shift=shift)
 
 

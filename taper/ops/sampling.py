@@ -226,8 +226,8 @@ def randperm(
     _check_permutation(n, chosen)
     if out is not None:
         destination("randperm", out, shape, dtype)
-        return into(out, fills.cast(np.array(permutation(source, n), np.int64), chosen))
-    values = np.array(permutation(source, n), np.int64)
+        return into(out, fills.cast(permutation(source, n), chosen))
+    values = permutation(source, n)
     return finish(fills.cast(values, chosen), requires_grad, device, layout)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from taper.backends import reference
 
-FAMILIES = ("gemm", "pointwise", "rows", "conv", "pool", "rnn", "update", "gather")
+FAMILIES = ("gemm", "pointwise", "rows", "conv", "pool", "rnn", "update", "gather", "scan", "draw")
 
 
 class LlvmMath(reference.Math):

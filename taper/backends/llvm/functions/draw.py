@@ -1,0 +1,153 @@
+"""Random fills by kernels: what generator/fills.py and generator/choice.py give, bit for bit.
+
+`draws` has a function for each name that those files may hand over. One takes the arguments of its
+counterpart there and returns the array, or None for a dtype it has no kernel for. The source of the
+words is a Generator, of which only `engine_state()` and `words()` are used.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from taper.backends.llvm.draw import Below, Mapped, Normal, Permutation, Uniform
+from taper.backends.llvm.functions.pointwise import Kernel, kernel_of
+
+PUBLISHED = ("draws",)
+
+Array = np.ndarray
+
+_ELEMENTS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
+_kernel: Callable[[Any], Kernel] = functools.cache(kernel_of)
+
+
+def _element(dtype: np.dtype) -> str | None:
+    """What is computed for a dtype: float32 for the half types."""
+    if dtype.itemsize == 2 and dtype.kind in "fV":
+        return "float"
+    return _ELEMENTS.get(dtype)
+
+
+def _empty(element: str, count: int) -> Array:
+    return np.empty(count, np.float32 if element == "float" else np.float64)
+
+
+def uniform(generator: Any, count: int, low: float, high: float, dtype: np.dtype) -> Array | None:
+    """Numbers in [low, high)."""
+    element = _ELEMENTS.get(dtype)
+    if element is None:
+        return None
+    span = high - low
+    if element == "float":
+        span = float(np.float32(high) - np.float32(low))
+    out = np.empty(count, dtype)
+    kernel = _kernel(Uniform(element))
+    kernel(generator.engine_state(), out, float(low), span, float(high), count)
+    return out
+
+
+def unit_single(generator: Any, count: int) -> Array | None:
+    """Uniform float32 in [0, 1)."""
+    return uniform(generator, count, 0.0, 1.0, np.dtype(np.float32))
+
+
+def unit_double(generator: Any, count: int) -> Array | None:
+    """Uniform float64 in [0, 1)."""
+    return uniform(generator, count, 0.0, 1.0, np.dtype(np.float64))
+
+
+def normal(
+    generator: Any, count: int, mean: float, std: float, dtype: np.dtype, contiguous: bool = True
+) -> Array | None:
+    """Normal numbers for contiguous memory."""
+    element = _element(dtype)
+    if element is None or not contiguous:
+        return None
+    kernel = _kernel(Normal(element))
+    mean, std, state = float(mean), float(std), generator.engine_state()
+    values = _empty(element, count)
+    rest = count % 16
+    kernel(state, values, mean, std, count - rest)
+    if rest:  # 16 new ones give the last 16 values anew
+        if dtype.itemsize >= 4:
+            generator.words(rest * (dtype.itemsize // 4))
+        kernel(state, values[count - 16 :], mean, std, 16)
+    return values.astype(dtype, copy=False)
+
+
+def below(generator: Any, count: int, p: float) -> Array:
+    """Whether each of `count` uniform float64 numbers is below p."""
+    out = np.empty(count, np.bool_)
+    limit = math.ceil(math.ldexp(p, 53))
+    _kernel(Below("i8"))(generator.engine_state(), out, limit, 0.0, count)
+    return out
+
+
+def below_scaled(
+    generator: Any, count: int, p: float, scale: float, dtype: np.dtype
+) -> Array | None:
+    """`scale` where a uniform float64 number is below p, else 0."""
+    element = _ELEMENTS.get(dtype)
+    if element is None:
+        return None
+    out = np.empty(count, dtype)
+    limit = math.ceil(math.ldexp(p, 53))
+    _kernel(Below(element))(generator.engine_state(), out, limit, float(scale), count)
+    return out
+
+
+def _mapped(formula: str, generator: Any, count: int, first: float, second: float,
+            dtype: np.dtype) -> Array | None:  # fmt: skip
+    element = _element(dtype)
+    if element is None:
+        return None
+    out = _empty(element, count)
+    _kernel(Mapped(formula, element))(generator.engine_state(), out, first, second, count)
+    return out.astype(dtype, copy=False)
+
+
+def exponential(generator: Any, count: int, rate: float, dtype: np.dtype) -> Array | None:
+    """Waiting times at `rate` per unit."""
+    return _mapped("exponential", generator, count, -1.0 / rate, 0.0, dtype)
+
+
+def geometric(generator: Any, count: int, p: float, dtype: np.dtype) -> Array | None:
+    """Trials up to the first success."""
+    return _mapped("geometric", generator, count, math.log1p(-p), 0.0, dtype)
+
+
+def cauchy(
+    generator: Any, count: int, median: float, sigma: float, dtype: np.dtype
+) -> Array | None:
+    """The tangent of a uniform angle, scaled and shifted."""
+    return _mapped("cauchy", generator, count, float(sigma), float(median), dtype)
+
+
+def permutation(generator: Any, n: int) -> Array | None:
+    """0 ... n-1 in random order."""
+    if n >= 1 << 27:  # from there on, words of 64 bits may be drawn
+        return None
+    out = np.empty(n, np.int64)
+    _kernel(Permutation())(generator.engine_state(), out, n)
+    return out
+
+
+draws: dict[str, Callable[..., Array | None]] = {
+    function.__name__: function
+    for function in (
+        uniform,
+        unit_single,
+        unit_double,
+        normal,
+        below,
+        below_scaled,
+        exponential,
+        geometric,
+        cauchy,
+        permutation,
+    )
+}
