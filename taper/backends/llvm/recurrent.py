@@ -60,8 +60,7 @@ def _gru_backward(
     of_hidden = of_n * r
     of_r = of_hidden * hidden * (1.0 - r)
     of_z = kept * (before[0] - n) * (1.0 - z)
-    # n's input part, r, z, n's hidden part: both products see three that follow one another.
-    return [of_n, of_r, of_z, of_hidden], [kept]
+    return [of_r, of_z, of_n, of_hidden], [kept]
 
 
 def _lstm_forward(
@@ -116,7 +115,7 @@ def _relu_backward(
 
 
 CELLS = {
-    "gru": Cell(3, 1, 4, 4, (1, 2, 0), (1, 2, 3), _gru_forward, _gru_backward),
+    "gru": Cell(3, 1, 4, 4, (0, 1, 2), (0, 1, 3), _gru_forward, _gru_backward),
     "lstm": Cell(4, 2, 5, 4, (0, 1, 2, 3), (0, 1, 2, 3), _lstm_forward, _lstm_backward),
     "tanh": Cell(1, 1, 0, 1, (0,), (0,), _tanh_forward, _tanh_backward),
     "relu": Cell(1, 1, 0, 1, (0,), (0,), _relu_forward, _relu_backward),

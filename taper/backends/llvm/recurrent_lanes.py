@@ -215,7 +215,7 @@ def _numbered(name: str, count: int) -> str:
 
 
 @dataclass(frozen=True)
-class Forward:
+class LanesForward:
     """All steps of groups begin to end: outputs (steps, batch, hidden), last states, tape.
 
     `flat`: the steps of a sequence follow one another in x without gaps.
@@ -335,7 +335,7 @@ _SUMS = "to_w_ih to_w_hh to_b_ih to_b_hh"
 
 
 @dataclass(frozen=True)
-class Backward:
+class LanesBackward:
     """Gradients through all steps of groups begin to end, and the sums for the weights.
 
     `grads` says how the output's gradient lies: "flat", "steps" or "none". The work space holds

@@ -16,7 +16,8 @@ pytest.importorskip("llvmlite")
 from taper.backends import recurrent as reference
 from taper.backends.llvm import build, machine
 from taper.backends.llvm.functions import rnn as kernels
-from taper.backends.llvm.recurrent_lanes import Backward, Forward, tape_vectors
+from taper.backends.llvm.recurrent_lanes import LanesBackward, LanesForward, tape_vectors
+from taper.backends.llvm.recurrent_units import UnitsBackward, UnitsForward
 
 # (kind, arguments of its own, gates, states)
 KINDS = {
@@ -25,6 +26,7 @@ KINDS = {
     "tanh": ("rnn", {"relu": False}, 1, 1),
     "relu": ("rnn", {"relu": True}, 1, 1),
 }
+UNITS_SIZES = [(5, 3, 7, 20), (17, 4, 33, 50), (3, 4, 5, 64), (1, 9, 70, 33), (64, 2, 20, 130)]
 LANES_SIZES = [(1, 1, 1, 1), (16, 3, 5, 4), (19, 7, 3, 5), (35, 4, 1, 2), (5, 6, 9, 7)]
 TOLERANCE = {"f4": 2e-5, "f8": 1e-13}
 
@@ -105,6 +107,18 @@ def test_a_small_layer_agrees_with_the_reference(name, sizes, batch_first):
     check(Layer(name, sizes, batch_first=batch_first))
 
 
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("sizes", UNITS_SIZES)
+@pytest.mark.parametrize("name", KINDS)
+def test_a_larger_layer_agrees_with_the_reference(name, sizes, batch_first):
+    check(Layer(name, sizes, batch_first=batch_first))
+    check(Layer(name, sizes, "f8", batch_first=batch_first))
+
+
+def test_a_layer_of_more_units_than_a_block_agrees_with_the_reference():
+    check(Layer("gru", (6, 3, 10, 450)))
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_a_small_layer_in_float64_agrees_with_the_reference(name):
     check(Layer(name, (11, 5, 3, 3), "f8"))
@@ -113,24 +127,28 @@ def test_a_small_layer_in_float64_agrees_with_the_reference(name):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_reversed_layer_runs_from_the_last_step_to_the_first(name):
-    check(Layer(name, (19, 7, 3, 5), reverse=True))
-    check(Layer(name, (19, 7, 3, 5), reverse=True, batch_first=False))
+    for sizes in [(19, 7, 3, 5), (7, 4, 9, 37)]:
+        check(Layer(name, sizes, reverse=True))
+        check(Layer(name, sizes, reverse=True, batch_first=False))
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_cell_is_a_sequence_of_one_step(name):
     check(Layer(name, (5, 1, 3, 4), whole=False))
+    check(Layer(name, (9, 1, 30, 40), whole=False))
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_biases_states_and_gradients_may_be_absent(name):
-    check(Layer(name, (16, 3, 5, 4), biases=False, states=False), without=(1, 2))
-    check(Layer(name, (16, 3, 5, 4)), without=(0,))
-    check(Layer(name, (16, 3, 5, 4)), without=(0, 1, 2))
+    for sizes in [(16, 3, 5, 4), (5, 3, 5, 40)]:
+        check(Layer(name, sizes, biases=False, states=False), without=(1, 2))
+        check(Layer(name, sizes), without=(0,))
+        check(Layer(name, sizes), without=(0, 1, 2))
 
 
-def test_inputs_and_gradients_may_have_any_strides():
-    layer = Layer("gru", (6, 4, 3, 5))
+@pytest.mark.parametrize("sizes", [(6, 4, 3, 5), (6, 4, 3, 50)])
+def test_inputs_and_gradients_may_have_any_strides(sizes):
+    layer = Layer("gru", sizes)
     plain = layer.forward(kernels)
     grad = layer.grads_like(plain[:-1])
     expected = layer.backward(kernels, grad, plain[-1])
@@ -149,8 +167,9 @@ def test_inputs_and_gradients_may_have_any_strides():
             np.testing.assert_array_equal(a, b)
 
 
-def test_what_nobody_needs_is_not_given():
-    layer = Layer("lstm", (5, 3, 2, 3))
+@pytest.mark.parametrize("sizes", [(5, 3, 2, 3), (5, 3, 2, 30)])
+def test_what_nobody_needs_is_not_given(sizes):
+    layer = Layer("lstm", sizes)
     made = layer.forward(kernels)
     grad = layer.grads_like(made[:-1])
     everything = layer.backward(kernels, grad, made[-1])
@@ -164,9 +183,10 @@ def test_what_nobody_needs_is_not_given():
                 np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("sizes", [(37, 5, 3, 4), (37, 5, 3, 40)])
 @pytest.mark.parametrize("name", KINDS)
-def test_a_sequence_gives_the_same_bits_in_any_batch(name):
-    layer = Layer(name, (37, 5, 3, 4))
+def test_a_sequence_gives_the_same_bits_in_any_batch(name, sizes):
+    layer = Layer(name, sizes)
     whole = layer.forward(kernels)
 
     layer.input = layer.input[20:23]
@@ -179,9 +199,10 @@ def test_a_sequence_gives_the_same_bits_in_any_batch(name):
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numpy, which ops switch off
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+@pytest.mark.parametrize("hidden", [4, 40])
 @pytest.mark.parametrize("name", KINDS)
-def test_a_bad_number_spoils_its_own_sequence_only(name, value):
-    layer = Layer(name, (5, 4, 3, 4))
+def test_a_bad_number_spoils_its_own_sequence_only(name, hidden, value):
+    layer = Layer(name, (5, 4, 3, hidden))
     layer.input[4, 1, 1] = value
     expected, found = layer.forward(reference), layer.forward(kernels)
 
@@ -229,12 +250,12 @@ def test_nothing_is_written_past_the_end_of_a_result(batch_first):
     groups = -(-batch // lanes)
     fixed, each = tape_vectors("gru", inputs, hidden, lanes)
     tape = room(groups * (fixed + steps * each) * lanes)
-    forward = kernels._function(Forward("gru", "float", inputs, hidden, batch_first))
+    forward = kernels._function(LanesForward("gru", "float", inputs, hidden, batch_first))
     forward(
         layer.input, *layer.states, *layer.weights, room(steps, batch, hidden), room(batch, hidden),
         tape, 0, groups, batch, steps, *rows, 0, 1,
     )  # fmt: skip
-    spec = Backward("gru", "float", inputs, hidden, batch_first, "none", True, True)
+    spec = LanesBackward("gru", "float", inputs, hidden, batch_first, "none", True, True)
     backward = kernels._function(spec)
     fixed, each = spec.work_vectors(lanes)
     backward(
@@ -262,8 +283,10 @@ def test_other_arrays_go_to_the_reference():
 def test_code_for_other_processors_compiles(target, triple):
     other = machine.cross(target, triple)
 
-    assert build.assembly(Forward("lstm", "float", 2, 3, True), other)
-    assert build.assembly(Backward("lstm", "double", 2, 3, False, "steps", True, True), other)
+    assert build.assembly(LanesForward("lstm", "float", 2, 3, True), other)
+    assert build.assembly(UnitsForward("gru", "float"), other)
+    assert build.assembly(UnitsBackward("gru", "double"), other)
+    assert build.assembly(LanesBackward("lstm", "double", 2, 3, False, "steps", True, True), other)
 
 
 @pytest.mark.skipif(machine.host().target != "avx512", reason="the tests themselves run on it")
@@ -275,6 +298,8 @@ def test_kernels_for_avx2_agree_with_the_reference_too():
         "for name in t.KINDS:\n"
         "    t.check(t.Layer(name, (11, 4, 5, 9)))\n"
         "    t.check(t.Layer(name, (9, 4, 3, 5), 'f8', batch_first=False))\n"
+        "    t.check(t.Layer(name, (9, 4, 3, 45)))\n"
+        "    t.check(t.Layer(name, (9, 4, 3, 45), 'f8', batch_first=False))\n"
     )
     subprocess.run(
         [sys.executable, "-c", code],

@@ -1,7 +1,7 @@
 """Recurrent layers on kernels: `gru_forward`, `gru_backward` and so on, as in backends/recurrent.py.
 
-Padded sequences of float32 or float64 whose hidden size is small go through recurrent_lanes.py.
-Packed sequences, projected outputs and other dtypes stay with the reference.
+Padded sequences of float32 or float64 go through recurrent_lanes.py if the hidden size is small,
+else through recurrent_units.py. Packed sequences, projected outputs and other dtypes stay with the reference.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import numpy as np
 
 from taper.backends import recurrent as reference
 from taper.backends.llvm import build, call
+from taper.backends.llvm.functions import gemm
 from taper.backends.llvm.machine import host
 from taper.backends.llvm.recurrent import CELLS
-from taper.backends.llvm.recurrent_lanes import Backward, Forward, tape_vectors
+from taper.backends.llvm.recurrent_lanes import LanesBackward, LanesForward, tape_vectors
+from taper.backends.llvm.recurrent_units import UnitsBackward, UnitsForward, room, segments
 
 PUBLISHED = (
     "gru_forward",
@@ -33,6 +35,10 @@ _ELEMENTS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 MOST_PRODUCTS = 1024
 
 Array = np.ndarray
+
+
+# Rows of the input (steps times batch) below which the hidden weights are not worth a copy.
+FEWEST_ROWS = 8
 
 
 def in_lanes(gates: int, inputs: int, hidden: int) -> bool:
@@ -92,7 +98,7 @@ class _Lanes:
         """The kernel for such an input."""
         found = self.forwards.get(flat)
         if found is None:
-            spec = Forward(self.cell, self.element, self.inputs, self.hidden, flat)
+            spec = LanesForward(self.cell, self.element, self.inputs, self.hidden, flat)
             found = self.forwards[flat] = _function(spec)
         return found
 
@@ -100,24 +106,54 @@ class _Lanes:
         """The kernel for such gradients, and the elements it works in: fixed, and for a step."""
         found = self.backwards.get(kind)
         if found is None:
-            spec = Backward(self.cell, self.element, self.inputs, self.hidden, *kind)
+            spec = LanesBackward(self.cell, self.element, self.inputs, self.hidden, *kind)
             fixed, each = spec.work_vectors(self.lanes)
             found = _function(spec), fixed * self.lanes, each * self.lanes
             self.backwards[kind] = found
         return found
 
 
-_plans: dict[Any, _Lanes | None] = {}
+class _Units:
+    """What is known of a larger layer before its arrays are."""
+
+    def __init__(self, cell: str, dtype: Any, inputs: int, hidden: int) -> None:
+        self.cell, self.inputs, self.hidden = cell, inputs, hidden
+        self.kind, self.segments = CELLS[cell], segments(cell)
+        element = _ELEMENTS[dtype]
+        self.line = 64 // dtype.itemsize
+        self.pitch = self.odd_lines(hidden)
+        self.moved_pitch = self.odd_lines(self.kind.grads * hidden)
+        self.no_bias = _zeros((self.kind.gates * hidden,), dtype)
+        gates = self.kind.gates * hidden
+        self.forward_room = room(host(), element, gates, hidden)
+        self.backward_room = sum(
+            room(host(), element, hidden, count * hidden) for _, count, _ in self.segments
+        )
+        self.forward = UnitsForward(cell, element)
+        self.backward = UnitsBackward(cell, element)
+
+    def odd_lines(self, count: int) -> int:
+        """Elements in a row of `count`: rows an odd number of cache lines apart do not compete."""
+        return (-(-count // self.line) | 1) * self.line
+
+    def reserve(self, steps: int, batch: int) -> tuple[int, int]:
+        """Elements of the states, and of what is saved."""
+        states = self.kind.states * (steps + 1) * batch * self.pitch
+        return states, steps * batch * self.kind.saved * self.hidden
 
 
-def _plan(cell: str, dtype: Any, inputs: int, hidden: int) -> _Lanes | None:
+_plans: dict[Any, _Lanes | _Units | None] = {}
+
+
+def _plan(cell: str, dtype: Any, inputs: int, hidden: int) -> _Lanes | _Units | None:
     """How a layer of these sizes is computed; None: by the reference."""
     key = (cell, dtype, inputs, hidden)
     try:
         return _plans[key]
     except KeyError:
-        fits = dtype in _ELEMENTS and in_lanes(CELLS[cell].gates, inputs, hidden) and inputs
-        made = _plans[key] = _Lanes(*key) if fits else None
+        fits = dtype in _ELEMENTS and inputs and hidden
+        kind = _Lanes if in_lanes(CELLS[cell].gates, inputs, hidden) else _Units
+        made = _plans[key] = kind(*key) if fits else None
         return made
 
 
@@ -139,6 +175,8 @@ def _forward(
     plan = _plan(cell, dtype, w_ih.shape[1], hidden)
     if plan is None or sizes is not None or not input.size:
         return None
+    if isinstance(plan, _Units):
+        return _forward_by_units(plan, input, states, w_ih, w_hh, b_ih, b_hh, batch_first, reverse)
     empty = np.empty
     x = _in_rows(input)
     row, step = _places(x, batch_first)
@@ -180,6 +218,8 @@ def _backward(
     dtype, shape = input.dtype, input.shape
     rows, hidden = w_hh.shape
     plan = _plan(cell, dtype, w_ih.shape[1], hidden)
+    if isinstance(plan, _Units):
+        return _backward_by_units(plan, grad, tape, input, w_ih, w_hh, needs, batch_first, reverse)
     assert plan is not None
     empty = np.empty
     whole = len(shape) == 3
@@ -223,6 +263,127 @@ def _backward(
     return tuple([g if needed else None for g, needed in zip(made, needs, strict=False)])
 
 
+# ---------------------------------------------------------------- larger hidden sizes
+
+
+def _forward_by_units(
+    plan: _Units,
+    input: Array,
+    states: tuple[Array | None, ...],
+    w_ih: Array,
+    w_hh: Array,
+    b_ih: Array | None,
+    b_hh: Array | None,
+    batch_first: bool,
+    reverse: bool,
+) -> tuple[Array, ...] | None:
+    dtype, hidden, kind = input.dtype, plan.hidden, plan.kind
+    x = _stepwise(input, batch_first)
+    steps, batch, inputs = x.shape
+    if steps * batch < FEWEST_ROWS:
+        return None
+    empty = np.empty
+    gates = gemm.linear(_plain(x).reshape(-1, inputs), w_ih, b_ih)
+    panels = empty(plan.forward_room, dtype)
+    _entry(plan.forward, "pack")(_plain(w_hh), panels, hidden)
+    of_states, of_saved = plan.reserve(steps, batch)
+    reserve = empty((1, of_states + of_saved), dtype)
+    held = reserve[0, :of_states].reshape(kind.states, steps + 1, batch, plan.pitch)
+    for own, given in zip(held, states, strict=True):
+        own[0, :, :hidden] = 0 if given is None else given.reshape(batch, hidden)
+    out = empty((steps, batch, hidden), dtype)
+    _entry(plan.forward, "steps")(
+        gates, plan.no_bias if b_hh is None else _plain(b_hh), out, reserve, reserve[0, of_states:],
+        panels, empty(batch * kind.gates * hidden, dtype),
+        0, batch, batch, steps, hidden, plan.pitch, steps - 1 if reverse else 0,
+        -1 if reverse else 1,
+    )  # fmt: skip
+    shape = (batch, hidden) if input.ndim == 2 else (1, batch, hidden)
+    last = [own.copy().reshape(shape) for own in held[:, steps, :, :hidden]]
+    if input.ndim == 2:
+        return out[0], *last, reserve
+    return out.transpose(1, 0, 2) if batch_first else out, *last, reserve
+
+
+def _backward_by_units(
+    plan: _Units,
+    grad: Any,
+    reserve: Array,
+    input: Array,
+    w_ih: Array,
+    w_hh: Array,
+    needs: tuple[bool, ...],
+    batch_first: bool,
+    reverse: bool,
+) -> tuple[Any, ...]:
+    dtype, hidden, kind = input.dtype, plan.hidden, plan.kind
+    x = _stepwise(input, batch_first)
+    steps, batch, inputs = x.shape
+    empty = np.empty
+    of_states, _ = plan.reserve(steps, batch)
+    count = kind.states
+    if grad[0] is None:
+        dy, dy_row, dy_step = _zeros((hidden,), dtype), 0, 0
+    else:
+        dy = _in_rows(grad[0])
+        dy_row, dy_step = _places(dy, batch_first)
+    carried = empty((count, batch, hidden), dtype)
+    for own, given in zip(carried, grad[1:], strict=True):
+        own[...] = 0 if given is None else given.reshape(batch, hidden)
+    panels = empty(plan.backward_room, dtype)
+    _entry(plan.backward, "pack")(_plain(w_hh), panels, hidden)
+    moved = empty((steps * batch, plan.moved_pitch), dtype)
+    sums = np.zeros(kind.grads * hidden, dtype)
+    of_state = needs[1 : count + 1]
+    _entry(plan.backward, "steps")(
+        dy, reserve, reserve[0, of_states:], panels, moved, carried, sums,
+        0, batch, batch, steps, hidden, plan.pitch, plan.moved_pitch,
+        steps - 1 if reverse else 0, -1 if reverse else 1, dy_row, dy_step, int(True in of_state),
+    )  # fmt: skip
+    to_w_ih, to_w_hh, to_b_ih, to_b_hh = needs[count + 1 : count + 5]
+    made: list[Any] = [None] * (count + 5)
+    by_input = moved[:, : kind.gates * hidden]
+    if needs[0]:
+        dx = gemm.matmul(by_input, w_ih).reshape(steps, batch, inputs)
+        dx = np.ascontiguousarray(dx[::-1]) if reverse else dx
+        made[0] = dx[0] if input.ndim == 2 else dx.transpose(1, 0, 2) if batch_first else dx
+    shape = (batch, hidden) if input.ndim == 2 else (1, batch, hidden)
+    for i, needed in enumerate(of_state):
+        made[1 + i] = carried[i].reshape(shape) if needed else None
+    if to_w_ih:
+        rows = _plain(x[::-1] if reverse else x).reshape(-1, inputs)
+        made[count + 1] = gemm.matmul(by_input.T, rows)
+    if to_w_hh:
+        before = reserve[0, : steps * batch * plan.pitch].reshape(-1, plan.pitch)[:, :hidden]
+        parts = [
+            gemm.matmul(moved[:, place * hidden : (place + gates) * hidden].T, before)
+            for _, gates, place in plan.segments
+        ]
+        made[count + 2] = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    if to_b_ih:
+        made[count + 3] = sums[: kind.gates * hidden].copy()
+    if to_b_hh:
+        made[count + 4] = np.concatenate(
+            [sums[place * hidden : (place + gates) * hidden] for _, gates, place in plan.segments]
+        )
+    return tuple(made)
+
+
+def _stepwise(x: Array, batch_first: bool) -> Array:
+    """As (steps, batch, features), in the order of the input."""
+    if x.ndim == 2:
+        return x[None]
+    return x.transpose(1, 0, 2) if batch_first else x
+
+
+@functools.cache
+def _entry(spec: Any, name: str) -> Callable[..., None]:
+    library = build.library(spec)
+    if call.has_fast_calls():
+        return call.builtin(name, library.addresses[name + "_entry"])
+    return call.through_ctypes(library.addresses[name], getattr(spec, name + "_kinds"))
+
+
 # ---------------------------------------------------------------- the functions
 
 
@@ -264,7 +425,7 @@ def gru_backward(
     sizes: Any,
 ) -> tuple[Any, ...]:
     """Gradients of the six arrays."""
-    if reserve.ndim == 1:
+    if reserve.ndim < 3:
         return _backward(
             "gru", grad, reserve, input, (hidden,), w_ih, w_hh, needs, batch_first,
             reverse,
@@ -316,7 +477,7 @@ def rnn_backward(
     sizes: Any,
 ) -> tuple[Any, ...]:
     """Gradients of the six arrays."""
-    if reserve.ndim == 1:
+    if reserve.ndim < 3:
         return _backward(
             "relu" if relu else "tanh", grad, reserve, input, (hidden,), w_ih, w_hh,
             needs, batch_first, reverse,
@@ -372,7 +533,7 @@ def lstm_backward(
     sizes: Any,
 ) -> tuple[Any, ...]:
     """Gradients of the eight arrays."""
-    if reserve.ndim == 1:
+    if reserve.ndim < 3:
         return *_backward(
             "lstm", grad, reserve, input, (hidden, cell), w_ih, w_hh, needs,
             batch_first, reverse,
