@@ -157,6 +157,30 @@ def cpp_name(d: dtype) -> str:
     return _CPP_NAMES[d.name]
 
 
+_C_NAMES = {
+    "float32": "float",
+    "float64": "double",
+    "float16": "c10::Half",
+    "bfloat16": "c10::BFloat16",
+    "int64": "long int",
+    "int32": "int",
+    "int16": "short int",
+    "int8": "signed char",
+    "uint8": "unsigned char",
+    "bool": "bool",
+    "complex64": "c10::complex<float>",
+    "complex128": "c10::complex<double>",
+    "uint16": "short unsigned int",
+    "uint32": "unsigned int",
+    "uint64": "long unsigned int",
+}
+
+
+def c_name(d: dtype) -> str:
+    """The C type in others of PyTorch's error texts, such as float."""
+    return _C_NAMES[d.name]
+
+
 _default = float32
 
 
