@@ -75,7 +75,7 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
     result = _new(Tensor)
     result._array = out
     if op.view:
-        _join(result, inputs[0])
+        join(result, inputs[0])
     if tracked and mode.grad and op.vjp is not None and out.dtype.kind in _FLOATING:
         result._grad_fn = record(op, inputs, arrays, common, attrs, out.shape)
         result._requires_grad = True
@@ -85,13 +85,17 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
     return result
 
 
-def _join(view: Tensor, source: Tensor) -> None:
+def join(view: Tensor, source: Tensor) -> None:
     """Makes `view` a view of `source`'s memory."""
     view._base = source if source._base is None else source._base
     storage = view._storage = source._storage or storage_of(source)
-    if mode.grad and (source._base is None or source._view_version is not None):
-        # What the view's place on the tape was derived from; see autograd/inplace.py.
+    if source._base is None or source._view_version is not None:
         view._view_version = storage.version
+        if mode.grad:
+            if source._view_origin:
+                view._view_origin = source._view_origin
+        else:
+            view._view_origin = "inference mode" if mode.inference else "no_grad mode"
 
 
 def _wrap_many(
@@ -101,7 +105,9 @@ def _wrap_many(
     if op.view:
         source = inputs[0]
         for result in results:
-            _join(result, source)
+            join(result, source)
+            if mode.grad:
+                result._view_origin = "several views"
     if tracked and mode.grad and op.vjp is not None:
         node = record(op, inputs, arrays, common, attrs)
         node.output_count = len(results)
@@ -295,23 +301,35 @@ def _clash(one: tuple[int, ...], other: tuple[int, ...]) -> str | None:
 
 
 def touch(tensor: Tensor) -> None:
-    """Counts a write to the tensor's memory."""
-    storage_of(tensor).version += 1
+    """Counts a write to the tensor's memory. The tensor's own place on the tape stays what it is."""
+    storage = storage_of(tensor)
+    if tensor._view_version == storage.version and not tensor._view_origin:
+        tensor._view_version = storage.version + 1
+    storage.version += 1
+
+
+def check_history(tensor: Tensor) -> None:
+    """The errors of a recorded write in place: into a leaf, or a view with a history of its own."""
+    if tensor._view_version is not None:
+        if tensor._view_origin:
+            from taper.autograd.inplace import view_error
+
+            raise view_error(tensor, "is being")
+        base: Any = tensor._base
+        if base._requires_grad and base._grad_fn is None:
+            raise GradError(
+                "a view of a leaf Variable that requires grad is being used in an in-place operation."
+            )
+    if tensor.requires_grad and tensor.grad_fn is None:
+        raise GradError(
+            "a leaf Variable that requires grad is being used in an in-place operation."
+        )
 
 
 def check_writable(tensor: Tensor, name: str, taped: bool) -> None:
-    """The errors of writing in place: leaves that require grad, overlapping memory."""
-    if taped and tensor.requires_grad and mode.grad:
-        if tensor._grad_fn is None and tensor._base is None:
-            raise GradError(
-                "a leaf Variable that requires grad is being used in an in-place operation."
-            )
-        base = tensor._base
-        if base is not None and base._requires_grad and base._grad_fn is None:
-            raise GradError(
-                "a view of a leaf Variable that requires grad is being used in an "
-                "in-place operation."
-            )
+    """The errors of writing in place: what the tape forbids, overlapping memory."""
+    if taped and mode.grad:
+        check_history(tensor)
     array = tensor._array
     if array.ndim and 0 in array.strides and array.size > 1 and name != "fill_":
         for extent, stride in zip(array.shape, array.strides, strict=True):
@@ -364,8 +382,6 @@ def assign(target: Tensor, result: Any, name: str = "copy_", since: int = 0) -> 
         rebase(target, result, since)
     store(array, source)
     touch(target)
-    if target._view_version is not None:
-        target._view_version = target._storage.version  # type: ignore[union-attr]
     return target
 
 

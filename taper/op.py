@@ -40,6 +40,7 @@ class Op:
     variadic: bool
     plan: tuple[int, ...]
     saves_out: bool
+    frees: bool  # whether backward() frees what was saved: tensors, not shapes
     wants_needs: bool
     run: Callable[..., Any]
     function: Callable[..., Any] | None = None  # the ufunc itself, called without `m`
@@ -120,6 +121,7 @@ def op(cls: type[Op]) -> Any:
     if wanted:
         raise TypeError(f"{cls.__name__}: saves names no input: {sorted(wanted)}")
     made.plan = tuple(plan)
+    made.frees = made.saves_out or VALUE in plan
     vjp = getattr(cls, "vjp", None)
     if vjp is not None:
         vjp_code = vjp.__code__

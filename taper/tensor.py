@@ -56,7 +56,10 @@ class Tensor(metaclass=TensorMeta):
     _requires_grad = False
     _base: Tensor | None = None
     _storage: Storage | None = None
+    # Of a view: the version of the memory that its place on the tape was derived from, and why
+    # it may not be written to while recording ("" if it may). See autograd/inplace.py.
     _view_version: int | None = None
+    _view_origin = ""
     _hooks: dict[int, Any] | None = None
     _is_inference = False
     _accumulate: Any = None  # weak reference to the leaf's AccumulateGrad, once looked at
@@ -267,7 +270,9 @@ class Tensor(metaclass=TensorMeta):
     @property
     def requires_grad(self) -> bool:
         """Whether a gradient can be computed with respect to this tensor."""
-        return self._requires_grad or (self._view_version is not None and self.grad_fn is not None)
+        return self._requires_grad or (
+            self._view_version is not None and self._base._requires_grad  # type: ignore[union-attr]
+        )
 
     @requires_grad.setter
     def requires_grad(self, wanted: bool) -> None:
@@ -438,6 +443,7 @@ class Tensor(metaclass=TensorMeta):
         self._storage.version = version
         self._base = None
         self._view_version = None
+        self._view_origin = ""
 
     # ------------------------------------------------------------ to Python and numpy
 
@@ -494,9 +500,7 @@ class Tensor(metaclass=TensorMeta):
 
     def _one(self, kind: str) -> Any:
         if self._array.size != 1:
-            raise GradError(
-                f"a Tensor with {self._array.size} elements cannot be converted to Scalar"
-            )
+            raise ValueError("only one element tensors can be converted to Python scalars")
         value = self._array.item()
         if isinstance(value, complex) and kind != "complex":
             raise RuntimeError(f"value cannot be converted to type {kind} without overflow")

@@ -118,8 +118,10 @@ def in_place(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
     def changed(self: Any, *args: Any, **kwargs: Any) -> Any:
         from taper.autograd.node import next_number
-        from taper.dispatch import assign
+        from taper.dispatch import assign, check_history, mode
 
+        if mode.grad and getattr(self, "requires_grad", False):
+            check_history(self)  # before anything is computed, or complained of
         since = next_number()
         return assign(self, function(self, *args, **kwargs), name + "_", since)
 

@@ -354,8 +354,6 @@ def _accumulate(leaf: Tensor, grad: Any, create_graph: bool) -> None:
         if grad.base is not None or sys.getrefcount(grad) > 3 or not grad.flags.writeable:
             grad = grad.copy()
         leaf._grad = wrap(grad)
-    elif held._requires_grad:
-        leaf._grad = wrap(held._array + grad)
     else:
         from taper.dispatch import touch
 
@@ -400,7 +398,7 @@ def _nodes_toward(roots: Sequence[Tensor], wanted: dict[Any, int]) -> set[Node]:
 def _first_grads(tensors: Sequence[Tensor], grads: Sequence[Any], graph: bool) -> list[Tensor]:
     made: list[Tensor] = []
     for tensor, grad in zip(tensors, grads, strict=True):
-        if not tensor._requires_grad:
+        if tensor.grad_fn is None and not tensor._requires_grad:
             raise GradError(
                 f"element {len(made)} of tensors does not require grad and does not have a grad_fn"
             )
@@ -432,6 +430,25 @@ def _first_grads(tensors: Sequence[Tensor], grads: Sequence[Any], graph: bool) -
             grad = wrap(grad._array.astype(tensor._array.dtype))
         made.append(grad)
     return made
+
+
+_warned_of_cycle = False
+
+
+def _warn_of_cycle() -> None:
+    """Once in a process, as PyTorch does."""
+    global _warned_of_cycle
+    if not _warned_of_cycle:
+        _warned_of_cycle = True
+        warnings.warn(
+            "Using backward() with create_graph=True will create a reference cycle between the "
+            "parameter and its gradient which can cause a memory leak. We recommend using "
+            "autograd.grad when creating the graph to avoid this. If you have to use this "
+            "function, make sure to reset the .grad fields of your parameters to None after use "
+            "to break the cycle and avoid the leak.",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _listed(tensors: Any) -> list[Any]:
@@ -468,20 +485,15 @@ def backward(
             raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
     first = _first_grads(roots, grads, create_graph)
     retain = create_graph if retain_graph is None else retain_graph
-    if inputs is None:
+    if create_graph:
+        _warn_of_cycle()
+    if inputs is not None:
+        for target in targets:
+            target.retain_grad()
+    else:
         run_backward(roots, first, retain_graph=retain, create_graph=create_graph)
         return
-    found = run_backward(
-        roots,
-        first,
-        retain_graph=retain,
-        create_graph=create_graph,
-        targets=targets,
-        accumulate=False,
-    )
-    for target, grad in zip(targets, found, strict=True):
-        if grad is not None:
-            _accumulate(target, grad if create_graph else grad._array.copy(), create_graph)
+    run_backward(roots, first, retain_graph=retain, create_graph=create_graph, targets=targets)
 
 
 def grad(
@@ -523,7 +535,7 @@ def grad(
     grads = [None] * len(roots) if grad_outputs is None else _listed(grad_outputs)
     first = _first_grads(roots, grads, create_graph)
     for target in targets:
-        if not target._requires_grad:
+        if not target.requires_grad:
             raise GradError("One of the differentiated Tensors does not require grad")
     retain = create_graph if retain_graph is None else retain_graph
     found = run_backward(

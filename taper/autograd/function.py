@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from taper.autograd.grad_mode import mode
+from taper.autograd.inplace import rebase
 from taper.autograd.node import FREED, Node, check_version
-from taper.dispatch import touch
+from taper.dispatch import check_history, join, touch
 from taper.errors import GradError, MissingFeature
 from taper.storage import storage_of
 from taper.tensor import Tensor, wrap
@@ -253,6 +254,12 @@ def _wrap_outputs(
             (a._array.shape, a._array.dtype) if isinstance(a, Tensor) else None for a in args
         ]
         node.output_count = len(outputs)
+    for d in ctx._dirty:
+        if not any(out is d for out in outputs):
+            raise RuntimeError(
+                "Some elements marked as dirty during the forward method were not returned as "
+                "output. The inputs that are modified inplace must all be outputs of the Function."
+            )
     made: list[Any] = []
     for number, out in enumerate(outputs):
         if not isinstance(out, Tensor):
@@ -260,26 +267,44 @@ def _wrap_outputs(
             if node is not None:
                 node.metas.append(((), np.float32))
             continue
-        dirty = any(out is d for d in ctx._dirty)
-        is_input = any(out is a for a in args)
         plain = any(out is n for n in ctx._non_differentiable)
+        dirty = any(out is d for d in ctx._dirty)
         if dirty:
             touch(out)
-        elif is_input:
-            again = wrap(out._array)
-            again._storage = storage_of(out)
-            out = again if node is not None and not plain else out
+        else:
+            if any(out is a for a in args):
+                source, out = out, wrap(out._array)
+                join(out, source)
+            if out._view_version is not None:
+                out._view_origin = "custom Function"
         if node is not None:
             node.metas.append((out._array.shape, out._array.dtype))
             if not plain and out._array.dtype.kind in "fcV":
-                out._grad_fn, out._output_nr, out._requires_grad = node, number, True
+                _attach(out, node, number, dirty)
         made.append(out)
+    views = [t for t in made if isinstance(t, Tensor) and t._view_origin == "custom Function"]
+    if views and sum(isinstance(t, Tensor) and t._grad_fn is node for t in made) > 1:
+        for view in views:
+            view._view_origin = "several views"
     if node is not None:
         ctx._saved = tuple(_save(t, outputs, made) for t in ctx._to_save)
     else:
         ctx._saved = tuple(None if t is None else _save(t, (), ()) for t in ctx._to_save)
     ctx._to_save = ()
     return tuple(made)
+
+
+def _attach(out: Tensor, node: FunctionNode, number: int, dirty: bool) -> None:
+    """Puts an output at its place on the tape."""
+    if dirty:
+        check_history(out)
+        result = wrap(out._array)
+        result._grad_fn, result._output_nr, result._requires_grad = node, number, True
+        rebase(out, result, 0)
+    else:
+        out._grad_fn, out._output_nr, out._requires_grad = node, number, True
+        if out._view_version is not None:
+            out._view_version = storage_of(out).version
 
 
 def _edge(tensor: Tensor) -> Any:

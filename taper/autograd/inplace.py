@@ -9,11 +9,13 @@ the base, so any strides will do.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from taper.autograd.node import Node
+from taper.errors import GradError
 from taper.op import Opaque, op
 from taper.storage import address, memory_of
 
@@ -52,7 +54,7 @@ class PutFlat(Opaque):
 class CopySlices(Opaque):
     """`input` with the elements at flat positions replaced by `source`."""
 
-    node_name = "CopySlices"
+    node_name = "torch::autograd::CopySlices"
 
     def forward(self, m: Any, input: Any, source: Any, *, index: Any) -> Any:
         made = np.array(input, order="C")
@@ -180,14 +182,60 @@ def _reselect(view: Tensor, base: Tensor) -> None:
     )
     view._output_nr = 0
     view._requires_grad = True
+    view._view_version = view._storage.version  # type: ignore[union-attr]
 
 
 def current_function(view: Tensor) -> Any:
     """The view's grad_fn, renewed if the memory was written since it was made."""
     base, storage = view._base, view._storage
     assert base is not None and storage is not None
-    if storage.version != view._view_version and base._requires_grad:
+    if storage.version != view._view_version and (base._requires_grad or view._grad_fn is not None):
+        if view._view_origin:
+            raise view_error(view, "its base or another view of its base has been")
         if base._grad_fn is not None or view._grad_fn is None:
             _reselect(view, base)
-        view._view_version = storage.version
+        else:
+            view._view_version = storage.version
     return view._grad_fn
+
+
+_MODES = ("no_grad mode", "inference mode")
+_WHY = {
+    "several views": (
+        "This view is the output of a function that returns multiple views. Such functions do not "
+        "allow the output views to be modified inplace. You should replace the inplace operation "
+        "by an out-of-place one."
+    ),
+    "custom Function": (
+        "This view was created inside a custom Function (or because an input was returned as-is) "
+        "and the autograd logic to handle view+inplace would override the custom backward "
+        "associated with the custom Function, leading to incorrect gradients. This behavior is "
+        "forbidden. You can fix this by cloning the output of the custom Function."
+    ),
+}
+
+
+def view_error(view: Tensor, what: str) -> Exception:
+    """Why a view of this origin, or its base, cannot be written to: `what` "is being" modified."""
+    origin, function = view._view_origin, view._grad_fn
+    source = ""
+    if function is not None:
+        source = f"Output {view._output_nr} of {re.sub('Backward[0-9]*$', '', function.name())}"
+    if origin in _MODES or not source:
+        begin = f"{source} is a view of a view which was" if source else "A view was"
+        inference = origin == "inference mode"
+        where = "in normal mode" if inference else "with grad mode enabled"
+        text = (
+            f"{begin} created in {'inference' if inference else 'no_grad'} mode and {what} "
+            f"modified inplace {where}."
+        )
+    else:
+        text = f"{source} is a view and {what} modified inplace."
+    block = "inference_mode" if origin == "inference mode" else "no_grad"
+    ambiguous = (
+        "Given that this use case is ambiguous and error-prone, it is forbidden. You can clarify "
+        "your code by moving both the view and the inplace either both inside the "
+        f"{block} block (if you don't want the inplace to be tracked) or both outside (if you "
+        "want the inplace to be tracked)."
+    )
+    return GradError(f"{text} {_WHY.get(origin, ambiguous)}")

@@ -89,13 +89,7 @@ class Node:
         return self.number
 
     def __repr__(self) -> str:
-        return f"<{self.name()} object at {id(self):#x}>"
-
-
-# A grad_fn prints its own name, as in PyTorch, where every op has a node class.
-def type_name(node: Any) -> str:
-    """Name of the class PyTorch would show for the node."""
-    return str(node.name())
+        return f"<{self.name().rpartition(':')[2]} object at {id(self):#x}>"
 
 
 def function_of(edge: Edge) -> Any:
@@ -125,9 +119,6 @@ class AccumulateGrad(Node):
 
     def name(self) -> str:
         return "torch::autograd::AccumulateGrad"
-
-    def __repr__(self) -> str:
-        return f"<AccumulateGrad object at {id(self):#x}>"
 
     def register_hook(self, hook: Any) -> Any:
         raise NotImplementedError(
@@ -160,9 +151,10 @@ class OpNode(Node):
         return self.op.node_name
 
     def release(self) -> None:
-        self.saved = None
-        self.out = None
-        self.attrs = _NONE  # some hold arrays, such as the moments of a norm
+        if self.op.frees:
+            self.saved = None
+            self.out = None
+            self.attrs = _NONE  # some hold arrays, such as the moments of a norm
 
     def run(self, lane: Any, grads: list[Any], needs: tuple[bool, ...]) -> Any:
         op = self.op

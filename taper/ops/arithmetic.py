@@ -305,7 +305,7 @@ class _FloorDivision(Elementwise):
 class FloorDivide(_FloorDivision):
     """floor(input / other), which PyTorch does not differentiate under this name."""
 
-    node_name = "NotImplemented"
+    node_name = "torch::autograd::NotImplemented"
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, other: Any) -> Any:
         raise GradError("derivative for aten::floor_divide is not implemented")

@@ -84,7 +84,7 @@ class Nextafter(Elementwise):
 class Heaviside(Elementwise):
     """0 below zero, 1 above, values at zero."""
 
-    node_name = "NotImplemented"
+    node_name = "torch::autograd::NotImplemented"
 
     def formula(self, m: Any, input: Any, values: Any) -> Any:
         # nan is not above zero and gives 0, as in PyTorch.
@@ -323,26 +323,13 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
             and (name == "end" or x._array.ndim)
         ):
             raise RuntimeError(
-                f"expected dtype {_c_name(input)} for `{name}` but got dtype {_c_name(x)}"
+                f"expected dtype {dtypes.c_name(input.dtype)} for `{name}` but got dtype "
+                f"{dtypes.c_name(x.dtype)}"
             )
     refuse(input, "iub", "lerp_kernel_scalar")
     if isinstance(weight, Tensor):
         return apply(Lerp, input, end, weight)
     return apply(LerpScalar, input, end, weight=weight)
-
-
-def _c_name(x: Tensor) -> str:
-    names = {
-        "float32": "float",
-        "float64": "double",
-        "float16": "c10::Half",
-        "bfloat16": "c10::BFloat16",
-        "int64": "long int",
-        "int32": "int",
-        "complex64": "c10::complex<float>",
-        "complex128": "c10::complex<double>",
-    }
-    return names.get(x.dtype.name, x.dtype.name)
 
 
 @op

@@ -116,6 +116,7 @@ def _detach_(self: Tensor) -> Tensor:
     self._grad_fn = None
     self._requires_grad = False
     self._view_version = None
+    self._view_origin = ""
     return self
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from taper.autograd.grad_mode import mode
-from taper.dispatch import apply, assign, check_overlap, check_writable, store, touch
-from taper.dtypes import cpp_name
+from taper.dispatch import apply, assign, check_history, check_overlap, check_writable, store, touch
+from taper.dtypes import c_name, cpp_name
 from taper.errors import DimError, ShapeError
 from taper.op import Opaque, op, public
 from taper.ops.arguments import require_tensor
@@ -30,7 +30,8 @@ class Index(Opaque):
     saves = ("input.shape", "indices")
 
     def forward(self, m: Any, input: Any, *indices: Any, spec: tuple[Any, ...]) -> Any:
-        return input[numpy_key(indices, spec)]
+        # numpy lays the result of a key such as [:, index] out with the index's dimensions first.
+        return np.ascontiguousarray(input[numpy_key(indices, spec)])
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *indices: Any, spec: Any) -> Any:
         return (
@@ -345,10 +346,18 @@ def setitem(self: Tensor, key: Any, value: Any) -> None:
         if not isinstance(value, (bool, int, float, complex, np.generic)):
             kind = cpp_name(self.dtype)
             raise TypeError(f"can't assign a {type(value).__name__} to a torch.{kind}Tensor")
-        value = wrap(np.asarray(value))
+        if isinstance(value, complex) and value.imag and not self.is_complex():
+            raise _complex_into(self)
+        value = wrap(np.asarray(value)).to(self.dtype)
     taped = mode.grad and (value.requires_grad or self.requires_grad)
     if indices:
+        if taped:
+            check_history(_basic(self, basic))
         _check_bounds(self, basic, indices, spec)
+        if value.dtype is not self.dtype:
+            key = numpy_key([i._array for i in indices], spec)
+            shape = _picked_shape(self._array[(*basic, ...)], key)
+            value = _as_stored(self, indices, value, shape)
         _put_indexed(self, basic, indices, _trim(spec), value, False, taped)
         return
     if not taped:
@@ -360,6 +369,8 @@ def setitem(self: Tensor, key: Any, value: Any) -> None:
         touch(self)
         return
     view = apply(Slice, self, key=basic)
+    if len(basic) <= self._array.ndim and view._array.shape == self._array.shape:
+        view = self  # all of it, by slices: no view that the tape would have to follow
     source = (
         value
         if value._array.ndim <= view._array.ndim
@@ -398,9 +409,8 @@ def _put_indexed(
     accumulate: bool,
     taped: bool,
 ) -> None:
-    if value.dtype is not self.dtype:
-        if value._array.ndim == 0 or not accumulate:
-            value = value.to(self.dtype)
+    if value._storage is not None and value._storage is self._storage:
+        check_overlap("index_put_", self, (value,))
     if not taped:
         check_writable(self, "index_put_", False)
         place = self._array[(*basic, ...)]
@@ -413,6 +423,24 @@ def _put_indexed(
     view = _basic(self, basic)
     result = apply(IndexPut, view, value, *indices, spec=spec, accumulate=accumulate)
     assign(view if view is not self else self, result, "index_put_")
+
+
+def _as_stored(self: Tensor, indices: list[Tensor], value: Tensor, shape: Any) -> Tensor:
+    """The one element that a mask fills in, in the tensor's dtype; anything else must have it."""
+    if len(indices) > 1 or indices[0]._array.dtype.kind != "b" or value._array.size != 1:
+        _fit(value._array, shape, indexed=True)
+        raise RuntimeError(
+            "Index put requires the source and destination dtypes match, got "
+            f"{cpp_name(self.dtype)} for the destination and {cpp_name(value.dtype)} for the source."
+        )
+    if value._array.ndim == 0 and value.is_complex() and not self.is_complex():
+        raise _complex_into(self)
+    return value.to(self.dtype)
+
+
+def _complex_into(self: Tensor) -> Exception:
+    kind = c_name(self.dtype).replace("long int", "int64_t")
+    return RuntimeError(f"value cannot be converted to type {kind} without overflow")
 
 
 def _picked_shape(place: np.ndarray, key: Any) -> tuple[int, ...]:

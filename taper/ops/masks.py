@@ -53,7 +53,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     if mask._array.dtype.kind != "b":
         raise DtypeError(
             "masked_fill_ only supports boolean masks, but got mask with dtype "
-            + _SPOKEN.get(mask.dtype.name, mask.dtype.name)
+            + dtypes.c_name(mask.dtype)
         )
     if isinstance(value, Tensor) and value._array.ndim:
         raise ShapeError(
@@ -64,24 +64,10 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
         value.is_complex() if isinstance(value, Tensor) else isinstance(value, complex)
     ) and input._array.dtype.kind not in "cb":
         raise RuntimeError(
-            f"value cannot be converted to type {_SPOKEN[input.dtype.name]} without overflow"
+            f"value cannot be converted to type {dtypes.c_name(input.dtype)} without overflow"
         )
     fit_together(input, mask)
     return apply(MaskedFill, input, mask, filling(value, input.dtype))
-
-
-_SPOKEN = {
-    "int64": "long int",
-    "int32": "int",
-    "int16": "short int",
-    "int8": "signed char",
-    "uint8": "unsigned char",
-    "float32": "float",
-    "float64": "double",
-    "float16": "c10::Half",
-    "bfloat16": "c10::BFloat16",
-    "bool": "bool",
-}
 
 
 @op
@@ -132,7 +118,7 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     if mask._array.dtype.kind != "b":
         raise DtypeError(
             "masked_scatter_ only supports boolean masks, but got mask with dtype "
-            + _SPOKEN.get(mask.dtype.name, mask.dtype.name)
+            + dtypes.c_name(mask.dtype)
         )
     if source._array.dtype != input._array.dtype:
         raise DtypeError(

@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from taper import dtypes
+from taper.autograd.grad_mode import mode
+from taper.dispatch import check_history
 from taper.op import METHODS, public
 from taper.ops.parts import as_strided
 from taper.ops.view import permute, squeeze, t, transpose, unsqueeze
@@ -18,12 +21,8 @@ from taper.tensor import Tensor
 
 def _restructure(target: Tensor, made: Tensor) -> Tensor:
     """Makes `target` be the view `made` of itself."""
-    from taper.autograd.grad_mode import mode
-
-    if mode.grad and target._requires_grad and target._grad_fn is None and target._base is None:
-        raise RuntimeError(
-            "a leaf Variable that requires grad is being used in an in-place operation."
-        )
+    if mode.grad and target.requires_grad:
+        check_history(target)
     target._array = made._array
     target._storage = made._storage
     if made._requires_grad:
@@ -113,6 +112,13 @@ def set_(
         input._array = np.empty(0, input._array.dtype)
         input._storage = None
         return input
+    if mode.grad and input.requires_grad:
+        check_history(input)
+    if isinstance(source, Tensor) and source._array.dtype != input._array.dtype:
+        raise RuntimeError(
+            f"Could not set tensor of type {dtypes.c_name(source.dtype)} to a tensor of type "
+            f"{dtypes.c_name(input.dtype)}"
+        )
     if isinstance(source, Tensor) and size is None:
         input._array, input._storage = source._array, storage_of(source)
         return input

@@ -14,24 +14,6 @@ from taper import dtypes
 from taper.errors import UnsupportedDtype
 from taper.generator import Generator, default_generator, fills
 
-_CPP_TYPES = {
-    "float32": "float",
-    "float64": "double",
-    "float16": "c10::Half",
-    "bfloat16": "c10::BFloat16",
-    "int64": "long int",
-    "int32": "int",
-    "int16": "short int",
-    "int8": "signed char",
-    "uint8": "unsigned char",
-    "bool": "bool",
-    "uint16": "short unsigned int",
-    "uint32": "unsigned int",
-    "uint64": "long unsigned int",
-    "complex64": "c10::complex<float>",
-    "complex128": "c10::complex<double>",
-}
-
 
 def generator_of(name: str, generator: Any) -> Generator:
     """The generator to draw from: the one given, or the default one.
@@ -57,7 +39,7 @@ def require_real_or_complex(kernel: str, dtype: np.dtype) -> None:
 
 def cpp_type(dtype: np.dtype) -> str:
     """The C++ type of a dtype, as some of PyTorch's error texts have it."""
-    return _CPP_TYPES[dtypes.of(dtype).name]
+    return dtypes.c_name(dtypes.of(dtype))
 
 
 def checked_integer(name: str, argument: str, position: int, value: Any) -> int:

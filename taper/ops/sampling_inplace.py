@@ -98,8 +98,6 @@ def _fill(input: Tensor, name: str, overwrite: Any, values: Any) -> Tensor:
         return assign(input, apply(overwrite, input, made), name, since)
     lay(input._array, values)
     touch(input)
-    if input._view_version is not None:
-        input._view_version = input._storage.version  # type: ignore[union-attr]
     return input
 
 

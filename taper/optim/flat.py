@@ -19,10 +19,10 @@ import numpy as np
 from taper import backends, dtypes
 from taper.autograd.grad_mode import enable_grad
 from taper.backends.reference import restore, silence
+from taper.dispatch import touch
 from taper.errors import DtypeError, ShapeError
 from taper.optim.arithmetic import ArrayMath, TensorMath, math_for
 from taper.optim.optimizer import Optimizer, number, scalar_dtype, scalar_state
-from taper.storage import storage_of
 from taper.tensor import Tensor, wrap
 
 # Parameters with up to so many elements in all are gathered and updated together.
@@ -169,10 +169,7 @@ class FlatOptimizer(Optimizer):
                 array[...] = param.view(array.dtype).reshape(array.shape)
         bucket.fresh = False
         for p in bucket.params:
-            storage = p._storage or storage_of(p)
-            storage.version += 1
-            if p._view_version is not None:
-                p._view_version = storage.version
+            touch(p)
 
     def _advance(self, bucket: Bucket, group: dict[str, Any]) -> Any:
         """Counts the step in the 0-d state and computes the coefficients."""

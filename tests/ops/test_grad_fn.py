@@ -47,4 +47,4 @@ NAMES = {
 def test_the_function_has_pytorchs_name(text):
     x = taper.tensor([[0.5, 1.5, 0.25], [2.0, 0.75, 1.25], [3.0, 0.1, 0.9]], requires_grad=True)
 
-    assert eval(text, {"x": x}).grad_fn.name() == NAMES[text]
+    assert eval(text, {"x": x}).grad_fn.name().rpartition(":")[2] == NAMES[text]
