@@ -1,0 +1,226 @@
+"""Kernels over rows against numpy: softmax, cross entropy, layer norm, sums and maxima."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip("llvmlite")
+
+from taper.backends.llvm import build, call, machine, rows
+
+COLUMNS = [1, 2, 7, 10, 16, 17, 33, 64, 100, 128, 129, 250, 257, 1000]
+DTYPES = [np.float32, np.float64]
+ELEMENTS = {np.float32: "float", np.float64: "double"}
+
+
+def near(dtype) -> dict:
+    return {"rtol": 40 * np.finfo(dtype).eps, "atol": 10 * np.finfo(dtype).eps}
+
+
+def guarded(*shape: int, dtype=np.float32) -> tuple[np.ndarray, np.ndarray]:
+    """An array and the zone behind it, filled with 7."""
+    size = math.prod(shape)
+    whole = np.full(size + 40, 7, dtype)
+    return whole[:size].reshape(shape), whole[size:]
+
+
+def run(spec, *arguments) -> None:
+    """Calls the kernel itself, without the pool."""
+    library = build.library(spec)
+    call.through_ctypes(library.addresses["kernel"], spec.kinds)(*arguments)
+
+
+def known(columns: int) -> tuple[int, tuple[int, ...]]:
+    """What the specification says of the columns, and what is said at run time."""
+    return (columns, ()) if columns <= rows.MOST_KNOWN else (0, (columns,))
+
+
+@pytest.mark.parametrize("columns", COLUMNS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("logarithm", [False, True])
+def test_softmax_and_its_derivative(columns, dtype, logarithm):
+    generator = np.random.default_rng(0)
+    x = (generator.normal(size=(9, columns)) * 5).astype(dtype)
+    fixed, given = known(columns)
+    spec = rows.Softmax(ELEMENTS[dtype], fixed, logarithm)
+    y, behind = guarded(9, columns, dtype=dtype)
+
+    run(spec, x, y, *given, 0, 9)
+
+    np.testing.assert_allclose(y, spec.interpret(x), **near(dtype))
+    assert (behind == 7).all()
+    grad = generator.normal(size=(9, columns)).astype(dtype)
+    spec = rows.SoftmaxGrad(ELEMENTS[dtype], fixed, logarithm)
+    dx, behind = guarded(9, columns, dtype=dtype)
+    run(spec, grad, y, dx, *given, 0, 9)
+    np.testing.assert_allclose(
+        dx, spec.interpret(grad, y), rtol=1e-4, atol=100 * np.finfo(dtype).eps
+    )
+    assert (behind == 7).all()
+
+
+@pytest.mark.parametrize("columns", [5, 40, 300])
+def test_softmax_of_rows_with_special_elements(columns):
+    x = np.zeros((5, columns), np.float32)
+    x[0] = -np.inf
+    x[1, 3] = np.inf
+    x[2, 4] = np.nan
+    x[3, 1:] = -np.inf
+    x[4] = np.linspace(-200, 1e4, columns)
+    fixed, given = known(columns)
+    y = np.empty_like(x)
+
+    run(rows.Softmax("float", fixed), x, y, *given, 0, 5)
+
+    assert np.isnan(y[:3]).all()
+    assert y[3].tolist() == [1.0] + [0.0] * (columns - 1)
+    assert y[4, -1] == 1.0 and y[4, 0] == 0.0
+
+
+@pytest.mark.parametrize("columns", COLUMNS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_cross_entropy_and_its_derivative(columns, dtype):
+    generator = np.random.default_rng(0)
+    x = (generator.normal(size=(11, columns)) * 5).astype(dtype)
+    target = generator.integers(0, columns, 11)
+    fixed, given = known(columns)
+    spec = rows.CrossEntropy(ELEMENTS[dtype], fixed)
+    softmax, behind = guarded(11, columns, dtype=dtype)
+    loss, after = guarded(11, dtype=dtype)
+
+    run(spec, x, target, softmax, loss, *given, 0, 11)
+
+    wanted, losses = spec.interpret(x, target)
+    np.testing.assert_allclose(softmax, wanted, **near(dtype))
+    np.testing.assert_allclose(loss, losses, **near(dtype))
+    assert (behind == 7).all() and (after == 7).all()
+    for each in (False, True):
+        share = generator.random(11 if each else ()).astype(dtype)
+        spec = rows.CrossEntropyGrad(ELEMENTS[dtype], fixed, each)
+        dx, behind = guarded(11, columns, dtype=dtype)
+        run(spec, softmax, target, share, dx, *given, 0, 11)
+        np.testing.assert_array_equal(dx, spec.interpret(softmax, target, share))
+        assert (behind == 7).all()
+
+
+@pytest.mark.parametrize("columns", COLUMNS[1:])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("weight", "bias"), [(True, True), (True, False), (False, False)])
+def test_layer_norm_and_its_derivative(columns, dtype, weight, bias):
+    generator = np.random.default_rng(0)
+    count = rows.CHUNK_ROWS + 7
+    x, grad = generator.normal(size=(2, count, columns)).astype(dtype)
+    w, b = generator.normal(size=(2, columns)).astype(dtype)
+    parameters = (w,) * weight + (b,) * bias
+    fixed, given = known(columns)
+    element = ELEMENTS[dtype]
+    spec = rows.LayerNorm(element, fixed, weight, bias)
+    y, behind = guarded(count, columns, dtype=dtype)
+    mean, scale = np.empty((2, count), dtype)
+
+    run(spec, x, *parameters, y, mean, scale, 1e-5, *given, 0, count)
+
+    bound = {"rtol": 1e-4 if dtype is np.float32 else 1e-12, "atol": 100 * np.finfo(dtype).eps}
+    for got, wanted in zip((y, mean, scale), spec.interpret(x, *parameters, 1e-5), strict=True):
+        np.testing.assert_allclose(got, wanted, **bound)
+    assert (behind == 7).all()
+    for sums in (True, False):
+        back = rows.LayerNormGrad(element, fixed, weight, sums)
+        dx, behind = guarded(count, columns, dtype=dtype)
+        made, after = guarded(2, 2, columns, dtype=dtype)
+        given_sums = (made,) * sums
+        run(back, x, grad, *(w,) * weight, mean, scale, dx, *given_sums, *given, count, 0, 2)
+        wanted = back.interpret(x, grad, w if weight else None, mean, scale)
+        np.testing.assert_allclose(dx, wanted[0], rtol=1e-3, atol=1e3 * np.finfo(dtype).eps)
+        if sums:
+            for got, right in zip(made.sum(0), wanted[1:], strict=True):
+                np.testing.assert_allclose(got, right, rtol=1e-4, atol=1e3 * np.finfo(dtype).eps)
+        assert (behind == 7).all() and (after == 7).all()
+
+
+@pytest.mark.parametrize("length", [1, 15, 16, 17, 255, 1024, 1025, 5000])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sums_of_rows(length, dtype):
+    x = np.random.default_rng(0).normal(size=5 * length).astype(dtype)
+    spec = rows.Sums(ELEMENTS[dtype], ELEMENTS[dtype])
+    out, behind = guarded(5, dtype=dtype)
+
+    run(spec, x, out, length, x.size, 3.0, 0, 5)
+
+    np.testing.assert_allclose(out, spec.interpret(x, length, x.size, 3.0), **near(dtype))
+    assert (behind == 7).all()
+
+
+def test_a_sum_of_float32_is_nearer_to_the_exact_one_than_a_pairwise_sum():
+    x = np.random.default_rng(0).random(1_000_003).astype(np.float32)
+    out = np.empty(1, np.float32)
+
+    run(rows.Sums("float", "float"), x, out, x.size, x.size, 1.0, 0, 1)
+
+    exact = math.fsum(x.tolist())
+    assert abs(out[0] - exact) <= np.spacing(np.float32(exact))
+    assert abs(out[0] - exact) <= abs(float(np.add.reduce(x)) - exact)
+
+
+@pytest.mark.parametrize("columns", [1, 10, 16, 64, 65, 200])
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 100, 400])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sums_of_columns(columns, count, dtype):
+    x = np.random.default_rng(0).normal(size=(count, columns)).astype(dtype)
+    spec = rows.ColumnSums(ELEMENTS[dtype])
+    chunks = -(-count // 150)
+    out, behind = guarded(chunks, columns, dtype=np.float64)
+
+    run(spec, x, out, count, columns, 150, 0, chunks)
+
+    wanted = spec.interpret(x, 150)
+    eps = np.finfo(dtype).eps
+    np.testing.assert_allclose(out, wanted, rtol=10 * eps, atol=100 * eps)
+    assert (behind == 7).all()
+
+
+@pytest.mark.parametrize("columns", COLUMNS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_maxima_see_nan_in_every_place(columns, dtype):
+    x = np.random.default_rng(0).normal(size=(columns + 2, columns)).astype(dtype)
+    x[np.arange(columns), np.arange(columns)] = np.nan
+    x[columns] = -np.inf
+    fixed, given = known(columns)
+    spec = rows.Maxima(ELEMENTS[dtype], fixed)
+    out, behind = guarded(columns + 2, dtype=dtype)
+
+    run(spec, x, out, *given, 0, columns + 2)
+
+    np.testing.assert_array_equal(out, spec.interpret(x))
+    assert (behind == 7).all()
+
+
+def test_a_row_does_not_depend_on_where_it_stands():
+    """Ranges of rows, and other numbers of rows, give the same bits."""
+    x = np.random.default_rng(0).normal(size=(37, 300)).astype(np.float32)
+    whole, parts = np.empty_like(x), np.empty_like(x)
+
+    run(rows.Softmax("float", 0), x, whole, 300, 0, 37)
+    for begin, end in ((0, 5), (5, 6), (6, 37)):
+        run(rows.Softmax("float", 0), x, parts, 300, begin, end)
+
+    np.testing.assert_array_equal(whole, parts)
+
+
+@pytest.mark.skipif(machine.host().target != "avx512", reason="avx2 is what is tested already")
+def test_a_smaller_processor_passes_too():
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
+    shown = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-n", "0", "-x", __file__, "-k",
+         "10 or 33 or 129 or 257 or 17"],
+        cwd=root, env={**os.environ, "TAPER_TARGET": "avx2"}, capture_output=True, text=True,
+        timeout=300,
+    )  # fmt: skip
+
+    assert shown.returncode == 0, shown.stdout[-2000:]
