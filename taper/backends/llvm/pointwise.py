@@ -29,7 +29,8 @@ from typing import Any
 import numpy as np
 
 from taper.backends import reference
-from taper.backends.llvm import call, vmath
+from taper.backends.llvm import vmath
+from taper.backends.llvm.pool import write_parallel_entry
 from taper.backends.llvm.text import Function, Module, Pointer, Value
 
 Step = tuple[Any, ...]
@@ -38,6 +39,10 @@ _ELEMENTS = {"f": "float", "d": "double", "i": "i32", "l": "i64", "?": "i1"}
 _BYTES = {"f": 4, "d": 8, "i": 4, "l": 8, "?": 1}
 DTYPES = frozenset(_ELEMENTS)
 _FLOATS = "fd"
+
+
+# Elements that a thread takes at least.
+GRAIN = 1 << 14
 
 
 class Unsupported(Exception):
@@ -376,7 +381,8 @@ class Pointwise:
     along the innermost dimension: 0, 1, or "s" for any other. `outer` is the number of dimensions
     around it. `targets` names for each output the input that it overwrites, or None.
 
-    Call: inputs, outputs (those that overwrite no input), numbers, [geometry, inner,] begin, end.
+    Call: inputs, outputs (those that overwrite no input), numbers, [geometry, inner,] begin, end;
+    the entry takes the pool before and the end after them (pool.write_parallel_entry).
     Without outer dimensions begin and end count elements. With them they count rows of `inner`
     elements, and geometry, an array of int64, has the outer extents, then for each input its
     outer strides in elements, then its inner stride. Outputs are contiguous.
@@ -432,7 +438,7 @@ class Pointwise:
         else:
             body.run(inputs, outputs, [None] * len(inputs), f.arg("begin"), f.arg("end"))
         f.ret()
-        call.write_entry(module, "entry", f, self.kinds)
+        write_parallel_entry(module, "entry", f, self.kinds[:-2], 1 if self.outer else GRAIN)
 
     def _write_rows(
         self, f: Function, body: _Body, inputs: list[Pointer], outputs: list[Pointer]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from taper.backends import reference
-from taper.backends.llvm import build, call
+from taper.backends.llvm import build, call, pool
 from taper.backends.llvm.pointwise import (
     DTYPES,
     Pointwise,
@@ -28,6 +28,8 @@ Kernel = Callable[..., None]
 
 # Elements from which a kernel beats numpy. exp and log of numpy are vectorised with AVX-512 only.
 LEAST = 64
+# Elements from which threads pay: some 20 us of work.
+PARALLEL = 1 << 16
 # Elements of a row below which the loop around the rows costs more than it saves.
 LEAST_ROW = 16
 
@@ -38,14 +40,18 @@ _ndarray = np.ndarray
 
 
 def kernel_of(spec: Any) -> Kernel:
-    """The kernel as a Python function."""
+    """The kernel as a Python function of the pool (or 0), its arguments, and the range's end."""
     library = build.library(spec)
-    if _has_calls:
-        made = call.builtin(type(spec).__name__, library.addresses["entry"])
-    else:
-        made = call.through_ctypes(library.addresses["kernel"], spec.kinds)
     _kept.append(library)
-    return made
+    if _has_calls:
+        return call.builtin(type(spec).__name__, library.addresses["entry"])
+    plain = call.through_ctypes(library.addresses["kernel"], spec.kinds)
+    return lambda pool, *arguments: plain(*arguments[:-1], 0, arguments[-1])
+
+
+def threads(elements: int) -> int:
+    """The pool for work on so many elements, 0 where one thread is quicker."""
+    return pool.address() if elements >= PARALLEL else 0
 
 
 _kept: list[Any] = []  # the code must outlive its callers
@@ -69,11 +75,11 @@ def _function_of_one(name: str, formula: Callable[..., Any], least: int = LEAST)
             if kernel is not None:
                 if x.flags.c_contiguous:
                     out = _empty(x.shape, dtype)
-                    kernel(x, out, 0, x.size)
+                    kernel(threads(x.size), x, out, x.size)
                     return out
                 if dense(x):
                     out = np.empty_like(x)
-                    kernel(x, out, 0, x.size)
+                    kernel(threads(x.size), x, out, x.size)
                     return out
         return getattr(_math, name)(x, *more, **keywords)
 
@@ -143,7 +149,8 @@ class Formula:
         kernel = self.flat
         if kernel is None:
             kernel = self.flat = _flat_kernel(self.program, self.codes, self.numbers)
-        kernel(*arrays, *made, *numbers, 0, arrays[0].size)
+        size = arrays[0].size
+        kernel(threads(size), *arrays, *made, *numbers, size)
         return tuple(made)
 
     def _run_broadcast(self, arrays: list[Array], numbers: list[float]) -> tuple[Array, ...] | None:
@@ -176,9 +183,9 @@ class Formula:
         made = [_empty(shape, code) for code in self.dtypes]
         if extents:
             geometry = np.array([*extents, *(n for own in strides for n in own)], np.int64)
-            kernel(*arrays, *made, *numbers, geometry, inner, 0, rows)
+            kernel(threads(inner * rows), *arrays, *made, *numbers, geometry, inner, rows)
         else:
-            kernel(*arrays, *made, *numbers, 0, inner)
+            kernel(threads(inner), *arrays, *made, *numbers, inner)
         return tuple(made)
 
 

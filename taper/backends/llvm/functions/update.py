@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from taper.backends.llvm import update
-from taper.backends.llvm.functions.pointwise import Kernel, kernel_of
+from taper.backends.llvm.functions.pointwise import Kernel, kernel_of, threads
 from taper.backends.llvm.pointwise import Unsupported
 
 # Ways that a rule may take before it is left to numpy: one that asks about each learning rate.
@@ -58,7 +58,8 @@ def update_rule(
         kernel = _way(key, rule, code, len(state), coefficients, maximize)
         if kernel is None:
             return False
-    kernel(param, grad, *state, *map(float, numbers), 0, param.size)
+    size = param.size
+    kernel(threads(size), param, grad, *state, *map(float, numbers), size)
     return True
 
 
