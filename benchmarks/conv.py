@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+import taper
 from taper.backends.llvm import build, call
 from taper.backends.llvm.functions import conv
 from taper.backends.llvm.text import Module
@@ -170,6 +171,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    taper.set_num_threads(1)
     most = peak()
     print(f"multiply-add peak {most / 1e9:.0f} GFLOP/s\n")
     print("| convolution | what | ms | of peak | PyTorch ms | ratio |\n|---|---|---|---|---|---|")

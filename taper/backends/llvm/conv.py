@@ -567,6 +567,8 @@ class WeightGrad(_Kernel):
         job = WeightJob(
             shape.channels_each, shape.outputs_each, shape.kernel, shape.stride, shape.dilation,
             plane, shape.out, by_channels,
+            shape.channels * _area(shape.size) if direct else self._up(plane.size),
+            shape.outputs * _area(shape.out),
         )  # fmt: skip
         return job, direct
 
@@ -583,10 +585,21 @@ class WeightGrad(_Kernel):
 
     def scratch(self, machine: Machine, pieces: int = 1) -> int:
         """Elements of scratch that a batch of so many ranges needs."""
+        return self._each(machine) * pieces + self._line
+
+    def _at_once(self, machine: Machine) -> int:
+        """Images that are worked on together: as many as fit the innermost cache, up to 16."""
+        job, _ = self._job(machine)
+        panels = job.panels(machine, machine.lanes(self.itemsize))
+        bytes_each = (job.plane.size + max(panels, job.grad_step)) * self.itemsize
+        return max(1, min(16, machine.l1 // 2 // bytes_each))
+
+    def _each(self, machine: Machine) -> int:
+        """Elements of the scratch of one call: transposed gradients, then planes."""
         job, direct = self._job(machine)
         panels = job.panels(machine, machine.lanes(self.itemsize))
-        each = self._up(panels) + (0 if direct else self._up(job.plane.size))
-        return each * pieces + self._line
+        plane = 0 if direct else self._up(job.plane.size)
+        return self._at_once(machine) * (self._up(panels) + plane)
 
     def piece(self, images: int) -> int:
         """Images of a range: an eighth of them, but enough to be worth sums of their own. It depends
@@ -602,31 +615,42 @@ class WeightGrad(_Kernel):
         lanes = module.lanes(self.element)
         each = self._weights(machine) // shape.groups
         f, (x, grad, sums, scratch) = self._begin(module, "x", "grad", "sums", "scratch")
-        own = self._up(job.panels(machine, lanes)) + (0 if direct else self._up(job.plane.size))
-        panels = self._own(f, aligned(f, scratch), own)
-        plane = panels.at(self._up(job.panels(machine, lanes)))
+        panels = self._own(f, aligned(f, scratch), self._each(machine))
+        at_once = self._at_once(machine)
+        planes = panels.at(at_once * self._up(job.panels(machine, lanes)))
         whole = self.sums(machine)
         nothing = zero(f, self.element, lanes)
         if not direct:
-            fill_zero(f, plane, job.plane.size)
+            fill_zero(f, planes, at_once * self._up(job.plane.size))
 
-        def image(sums: Pointer, n: Value, g: Value) -> None:
-            given = x.at((n * shape.channels + g * shape.channels_each) * _area(shape.size))
-            source = given
+        def group(sums: Pointer, n: Value, count: Value, g: Value) -> None:
+            source = x.at((n * shape.channels + g * shape.channels_each) * _area(shape.size))
             if not direct:
-                stage(f, job.plane, given, plane)
-                source = plane
+                given, step = source, self._up(job.plane.size)
+                image = shape.channels * _area(shape.size)
+                f.loop(
+                    0,
+                    count,
+                    lambda i: stage(f, job.plane, given.at(i * image), planes.at(i * step)),
+                )
+                source = planes
             place = n * shape.outputs + g * shape.outputs_each
             here = grad.at(place * _area(shape.out))
             if self.bias:
                 first = g * (shape.outputs_each * lanes) + self._weights(machine)
-                conv_weight.add_bias(f, job, here, sums.at(first))
-            conv_weight.add_image(f, job, source, here, sums.at(g * each), panels)
+                conv_weight.add_bias(f, job, here, sums.at(first), count)
+            conv_weight.add_images(f, job, source, here, sums.at(g * each), panels, count)
 
         def range_of_images(r: Value) -> None:
             own = sums.at(r * whole)
             f.loop(0, whole, lambda i: own.store(nothing, i), lanes)
-            self._over(f, r, r + 1, lambda n, g: image(own, n, g))
+            first, last = self._images_of(f, r, r + 1)
+
+            def some(n: Value) -> None:
+                count = f.minimum(last - n, at_once)
+                f.loop(0, shape.groups, lambda g: group(own, n, count, g))
+
+            f.loop(first, last, some, at_once)
 
         f.loop(f.arg("begin"), f.arg("end"), range_of_images)
         self._end(module, f)

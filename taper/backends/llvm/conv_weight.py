@@ -30,8 +30,10 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class WeightJob:
-    """One image and group: sums[o, r, i, j] += grad[o, y, x] * source[r, y * stride[0] + i *
-    dilation[0], x * stride[1] + j * dilation[1]] over all positions (y, x).
+    """A group of some images: sums[o, r, i, j] += grad[o, y, x] * source[r, y * stride[0] + i *
+    dilation[0], x * stride[1] + j * dilation[1]] over all positions (y, x). From one image to the
+    next it is `source_step` and `grad_step` elements. Several images at a time save loads and stores
+    of the sums.
     """
 
     reduced: int
@@ -42,6 +44,8 @@ class WeightJob:
     plane: Plane
     size: tuple[int, int]
     by_channels: bool
+    source_step: int
+    grad_step: int
 
     @property
     def taps(self) -> int:
@@ -80,31 +84,35 @@ class WeightJob:
         ]
 
 
-def add_image(
-    f: Function, job: WeightJob, source: Pointer, grad: Pointer, sums: Pointer, panels: Pointer
+def add_images(
+    f: Function,
+    job: WeightJob,
+    source: Pointer,
+    grad: Pointer,
+    sums: Pointer,
+    panels: Pointer,
+    images: Value,
 ) -> None:
-    """Adds an image's share to the sums of a group."""
+    """Adds the share of some images to the sums of a group."""
     if not job.by_channels:
-        _pixels(f, job, source, grad, sums)
+        _pixels(f, job, source, grad, sums, images)
         return
     machine, lanes = f.module.machine, f.module.lanes(source.element)
-    wide = job.wide(machine, lanes)
-    _lay_panels(f, job, grad, panels, wide)
-    f.loop(
-        0,
-        ceil_div(job.outputs, wide),
-        lambda t: _channels(
-            f,
-            job,
-            source,
-            panels.at(t * (job.positions * wide)),
-            sums.at(t * (job.reduced * job.taps * wide)),
-            wide // lanes,
-        ),
-    )
+    wide, each = job.wide(machine, lanes), job.panels(machine, lanes)
+
+    def lay(n: Value) -> None:
+        _lay_panels(f, job, grad.at(n * job.grad_step), panels.at(n * each), wide)
+
+    def tile(t: Value) -> None:
+        panel = panels.at(t * (job.positions * wide))
+        own = sums.at(t * (job.reduced * job.taps * wide))
+        _channels(f, job, source, panel, own, wide // lanes, images)
+
+    f.loop(0, images, lay)
+    f.loop(0, ceil_div(job.outputs, wide), tile)
 
 
-def add_bias(f: Function, job: WeightJob, grad: Pointer, sums: Pointer) -> None:
+def add_bias(f: Function, job: WeightJob, grad: Pointer, sums: Pointer, images: Value) -> None:
     """Adds the gradient's positions to [o][lane]; up to four partial sums of an image at a time."""
     element, lanes = grad.element, f.module.lanes(grad.element)
     size = job.positions
@@ -112,18 +120,22 @@ def add_bias(f: Function, job: WeightJob, grad: Pointer, sums: Pointer) -> None:
     nothing = zero(f, element, lanes)
 
     def channel(o: Value) -> None:
-        line = grad.at(o * size)
-        parts = f.loop(
-            0,
-            whole,
-            lambda i, *now: [n + line.load(i + lanes * k, lanes) for k, n in enumerate(now)],
-            4 * lanes,
-            [nothing] * 4,
-        )
-        total = (parts[0] + parts[1]) + (parts[2] + parts[3]) if whole else nothing
-        for x in range(whole, size, lanes):
-            total = total + line.load(x, lanes, f.mask(size - x, lanes))
-        sums.store(sums.load(o * lanes, lanes) + total, o * lanes)
+        def image(n: Value, before: Value) -> list[Value]:
+            line = grad.at(n * job.grad_step + o * size)
+            parts = f.loop(
+                0,
+                whole,
+                lambda i, *now: [n + line.load(i + lanes * k, lanes) for k, n in enumerate(now)],
+                4 * lanes,
+                [nothing] * 4,
+            )
+            total = (parts[0] + parts[1]) + (parts[2] + parts[3]) if whole else nothing
+            for x in range(whole, size, lanes):
+                total = total + line.load(x, lanes, f.mask(size - x, lanes))
+            return [before + total]
+
+        (total,) = f.loop(0, images, image, init=[sums.load(o * lanes, lanes)])
+        sums.store(total, o * lanes)
 
     f.loop(0, job.outputs, channel)
 
@@ -159,10 +171,17 @@ def _lay_panels(f: Function, job: WeightJob, grad: Pointer, panels: Pointer, wid
 
 
 def _channels(
-    f: Function, job: WeightJob, source: Pointer, panel: Pointer, sums: Pointer, vectors: int
+    f: Function,
+    job: WeightJob,
+    source: Pointer,
+    panel: Pointer,
+    sums: Pointer,
+    vectors: int,
+    images: Value,
 ) -> None:
-    """A block of (r, kernel position) x channels at a time, over all positions of the image."""
+    """A block of (r, kernel position) x channels at a time, over all positions of the images."""
     lanes = f.module.lanes(source.element)
+    panels = job.panels(f.module.machine, lanes)
     wide, most = vectors * lanes, most_pixels(f.module.machine, vectors)
     height, width = job.size
     unroll = divisor(width, 4)
@@ -174,10 +193,14 @@ def _channels(
             for v in range(vectors)
         ]
 
-        def row(y: Value, *now: Value) -> list[Value]:
+        def image(n: Value, *now: Value) -> list[Value]:
+            own, given = s.at(n * job.source_step), panel.at(n * panels)
+            return f.loop(0, height, lambda y, *now: row(own, given, y, *now), init=now)
+
+        def row(own: Pointer, laid: Pointer, y: Value, *now: Value) -> list[Value]:
             def some(x: Value, *now: Value) -> list[Value]:
-                here = s.at(y * (job.stride[0] * job.plane.cols) + x * job.stride[1])
-                given = panel.at((y * width + x) * wide)
+                here = own.at(y * (job.stride[0] * job.plane.cols) + x * job.stride[1])
+                given = laid.at((y * width + x) * wide)
                 sums = list(now)
                 for u in range(unroll):
                     hidden = here.opaque()
@@ -191,7 +214,7 @@ def _channels(
 
             return f.loop(0, width, some, unroll, now)
 
-        for number, total in enumerate(f.loop(0, height, row, init=start)):
+        for number, total in enumerate(f.loop(0, images, image, init=start)):
             m, v = divmod(number, vectors)
             place.store(total, m * wide + lanes * v)
 
@@ -232,7 +255,9 @@ def _channels(
     f.loop(0, job.reduced, channel)
 
 
-def _pixels(f: Function, job: WeightJob, source: Pointer, grad: Pointer, sums: Pointer) -> None:
+def _pixels(
+    f: Function, job: WeightJob, source: Pointer, grad: Pointer, sums: Pointer, images: Value
+) -> None:
     """A block of channels x kernel positions at a time; lanes are columns of pixels."""
     lanes = f.module.lanes(source.element)
     height, width = job.size
@@ -262,17 +287,23 @@ def _pixels(f: Function, job: WeightJob, source: Pointer, grad: Pointer, sums: P
             r * job.plane.pitch + i * (job.dilation[0] * job.plane.cols) + j * job.dilation[1]
         )
 
-        def rows(y: Value, *now: Value) -> list[Value]:
+        def image(n: Value, *now: Value) -> list[Value]:
+            own, line = first.at(n * job.source_step), grad.at(n * job.grad_step)
+            return f.loop(
+                0, height, lambda y, *now: rows(own, line, y, *now), rows_at_once, init=now
+            )
+
+        def rows(own: Pointer, line: Pointer, y: Value, *now: Value) -> list[Value]:
             def some(x: Value, *now: Value, count: int = lanes) -> list[Value]:
                 mask = f.mask(count, lanes)
                 given = [
                     [
-                        grad.load((o + c) * (height * width) + (y + u) * width + x, lanes, mask)
+                        line.load((o + c) * (height * width) + (y + u) * width + x, lanes, mask)
                         for c in range(channels)
                     ]
                     for u in range(rows_at_once)
                 ]
-                here = first.at(y * (job.stride[0] * job.plane.cols) + x * job.stride[1])
+                here = own.at(y * (job.stride[0] * job.plane.cols) + x * job.stride[1])
                 made = list(now)
                 for col, row, number, u in needed:
                     # Past the row's end the source is zero, too: its nan would stay nan.
@@ -290,7 +321,7 @@ def _pixels(f: Function, job: WeightJob, source: Pointer, grad: Pointer, sums: P
             )
 
         start = [sums.load(place * lanes, lanes) for place in places]
-        for place, total in zip(places, f.loop(0, height, rows, rows_at_once, start), strict=True):
+        for place, total in zip(places, f.loop(0, images, image, init=start), strict=True):
             sums.store(total, place * lanes)
 
     def taps(o: Value, size: int, r: Value) -> None:

@@ -30,6 +30,8 @@ Array = np.ndarray
 _ELEMENTS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 # Ranges that a batch is cut into at most; each has scratch of its own.
 _RANGES = 32
+# Products of a batch from which on handing ranges to threads pays.
+_PARALLEL = 1_000_000
 _NONE: Any = object()
 _has_calls = call.has_fast_calls()
 
@@ -66,11 +68,11 @@ def _entry(spec: Any, name: str) -> Callable[..., None]:
 class _Convolve:
     """A kernel that packs a weight and runs over images, ready to be called."""
 
-    __slots__ = ("element", "entry", "out", "pack", "scratch", "spare")
+    __slots__ = ("element", "entry", "out", "pack", "products", "scratch", "spare")
 
     def __init__(self, spec: Forward | InputGrad, out: Sizes, dtype: np.dtype) -> None:
         self.pack, self.entry = _entry(spec, "pack_entry"), _entry(spec, "entry")
-        self.out, self.element = out, dtype
+        self.out, self.element, self.products = out, dtype, spec.shape.products
         self.scratch = spec.scratch(host(), 1)
         self.spare = spec.scratch(host(), 2) - self.scratch
 
@@ -78,7 +80,7 @@ class _Convolve:
         images = len(x)
         piece = -(-images // _RANGES)
         ranges = -(-images // piece)
-        threads = pool.address()
+        threads = pool.address() if images * self.products > _PARALLEL else 0
         y = np.empty((images, *self.out), self.element)
         own = self.scratch + (ranges - 1) * self.spare if threads else self.scratch
         scratch = np.empty(own, self.element)
@@ -90,12 +92,15 @@ class _Convolve:
 class _WeightGrad:
     """The kernel of the weight's gradient, ready to be called."""
 
-    __slots__ = ("element", "entry", "finish", "outputs", "piece", "scratch", "spare", "sums", "w")
+    __slots__ = (
+        "element", "entry", "finish", "outputs", "piece", "products", "scratch", "spare", "sums",
+        "w",
+    )  # fmt: skip
 
     def __init__(self, spec: WeightGrad, w: Sizes, dtype: np.dtype) -> None:
         self.entry, self.finish = _entry(spec, "entry"), _entry(spec, "finish_entry")
         self.w, self.outputs, self.element = w, w[0], dtype
-        self.piece = spec.piece
+        self.piece, self.products = spec.piece, spec.shape.products
         self.sums = spec.sums(host())
         self.scratch = spec.scratch(host(), 1)
         self.spare = spec.scratch(host(), 2) - self.scratch
@@ -105,7 +110,7 @@ class _WeightGrad:
         piece = self.piece(images)
         ranges = -(-images // piece)
         sums = np.empty(ranges * self.sums, self.element)
-        threads = pool.address()
+        threads = pool.address() if images * self.products > _PARALLEL else 0
         own = self.scratch + (ranges - 1) * self.spare if threads else self.scratch
         scratch = np.empty(own, self.element)
         dw, db = np.empty(self.w, self.element), np.empty(self.outputs, self.element)
