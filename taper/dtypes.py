@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from taper.errors import MissingFeature
+
 _BY_NUMPY: dict[np.dtype, dtype] = {}
 _ALL: dict[str, dtype] = {}
 
@@ -28,6 +30,7 @@ class dtype:
         "name",
     )
 
+    __module__ = "taper"  # where a pickle finds it under its public name
     name: str
     category: int
 
@@ -98,6 +101,54 @@ float32 = float_ = dtype("float32", FLOAT, 4)
 float64 = double = dtype("float64", FLOAT, 8)
 complex64 = cfloat = dtype("complex64", COMPLEX, 8)
 complex128 = cdouble = dtype("complex128", COMPLEX, 16)
+
+
+class NamedOnly(dtype):
+    """A dtype of PyTorch's that programs name in tables; taper has no tensors of it."""
+
+    __slots__ = ("_signed",)
+    __module__ = "taper"
+
+    def __init__(self, name: str, category: int, itemsize: int, signed: bool | None = True) -> None:
+        self.name = name
+        self.category = category
+        self.itemsize = itemsize
+        self._signed = signed
+        self._numpy = None
+        self.is_floating_point = category == FLOAT
+        self.is_complex = category == COMPLEX
+        _NAMED_ONLY[name] = self
+
+    @property
+    def is_signed(self) -> bool:  # type: ignore[override]
+        """Whether it has negative numbers; a quantized dtype does not say."""
+        if self._signed is None:
+            raise RuntimeError("isSignedType not supported for quantized types")
+        return self._signed
+
+    @property
+    def numpy(self) -> np.dtype:
+        """Raises: NotImplementedError: there are no tensors of this dtype."""
+        raise MissingFeature(
+            f"torch.{self.name}",
+            "there are no tensors of this dtype; use "
+            + ("complex64" if self.is_complex else "float16" if self.is_floating_point else "int8"),
+        )
+
+
+_NAMED_ONLY: dict[str, dtype] = {}
+for _name in ("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz"):
+    NamedOnly(_name, FLOAT, 1)
+NamedOnly("float8_e8m0fnu", FLOAT, 1, signed=False)
+NamedOnly("complex32", COMPLEX, 4)
+for _name in ("quint8", "qint8", "quint4x2", "quint2x4"):
+    NamedOnly(_name, INTEGER, 1, signed=None)
+NamedOnly("qint32", INTEGER, 4, signed=None)
+
+
+def named_only() -> dict[str, dtype]:
+    """The dtypes that programs may name, by their public names, but of which no tensor is made."""
+    return {**_NAMED_ONLY, "chalf": _NAMED_ONLY["complex32"]}
 
 
 def names() -> dict[str, dtype]:
