@@ -11,7 +11,9 @@ import functools
 import os
 from typing import Any
 
-_SWITCHES = ("cuda", "cudnn", "mkl", "mkldnn", "mps", "openmp")
+_SWITCHES = (
+    "cuda", "cudnn", "mkl", "mkldnn", "mps", "nnpack", "openmp", "opt_einsum", "quantized",
+)  # fmt: skip
 
 
 @functools.cache

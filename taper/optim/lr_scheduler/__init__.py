@@ -6,7 +6,11 @@ plateau.py the one that looks at the loss, combined.py those made of others.
 
 from __future__ import annotations
 
-from taper.optim.lr_scheduler.base import LRScheduler, _LRScheduler
+from taper.optim.lr_scheduler.base import (
+    EPOCH_DEPRECATION_WARNING,
+    LRScheduler,
+    _LRScheduler,
+)
 from taper.optim.lr_scheduler.combined import ChainedScheduler, SequentialLR
 from taper.optim.lr_scheduler.cycles import (
     CosineAnnealingLR,
@@ -27,6 +31,7 @@ from taper.optim.lr_scheduler.decay import (
 from taper.optim.lr_scheduler.plateau import ReduceLROnPlateau
 
 __all__ = [
+    "EPOCH_DEPRECATION_WARNING",
     "ChainedScheduler",
     "ConstantLR",
     "CosineAnnealingLR",
