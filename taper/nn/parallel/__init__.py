@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from taper.nn.modules.module import Module
@@ -41,11 +43,28 @@ def data_parallel(
     return module(*given, **(module_kwargs or {}))
 
 
-class DistributedDataParallel(Module):
-    """Not available: taper trains in one process."""
+class DistributedDataParallel(DataParallel):
+    """The module itself, under the name `module`, in a group of one process.
 
-    def __init__(self, module: Module, *args: Any, **kwargs: Any) -> None:
-        raise NotImplementedError(
-            "DistributedDataParallel is not available in taper, which trains in one process: "
-            "use the module itself, or nn.DataParallel for the names of its state_dict"
-        )
+    Raises: ValueError before distributed.init_process_group, RuntimeError for a module without
+        parameters that learn.
+    """
+
+    def __init__(
+        self, module: Module, device_ids: Any = None, output_device: Any = None, dim: int = 0,
+        broadcast_buffers: bool = True, **options: Any,
+    ) -> None:  # fmt: skip
+        from taper import distributed
+
+        distributed.get_world_size()  # complains where there is no group
+        super().__init__(module)
+        if not any(parameter.requires_grad for parameter in module.parameters()):
+            raise RuntimeError(
+                "DistributedDataParallel is not needed when a module doesn't have any parameter "
+                "that requires a gradient."
+            )
+
+    @contextmanager
+    def no_sync(self) -> Iterator[None]:
+        """A context in which gradients are not exchanged, as they never are."""
+        yield
