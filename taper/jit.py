@@ -30,9 +30,17 @@ def script_if_tracing(fn: Any) -> Any:
     return fn
 
 
-def trace(func: Any, example_inputs: Any = None, *args: Any, **kwargs: Any) -> Any:
-    """Raises: NotImplementedError. A trace fixes one path of a function; call the function."""
-    raise MissingFeature("torch.jit.trace", "there is no TorchScript; call the function itself")
+def trace(func: Any, example_inputs: Any = None, *args: Any, example_kwarg_inputs: Any = None,
+          **kwargs: Any) -> Any:  # fmt: skip
+    """The function or module itself, after it has run once on the example.
+
+    A trace of PyTorch's repeats the branches that the example took; here Python decides anew.
+    Raises: what the function raises on the example.
+    """
+    given = example_inputs if builtins.isinstance(example_inputs, (tuple, list)) else ()
+    given = given if example_inputs is None or given else (example_inputs,)
+    func(*given, **(example_kwarg_inputs or {}))
+    return func
 
 
 def export(fn: Any) -> Any:

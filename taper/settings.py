@@ -196,11 +196,3 @@ def typename(obj: Any) -> str:
         if module in ("builtins", "__builtin__")
         else f"{module}.{cls.__qualname__}"
     )
-
-
-def compile(model: Any = None, **kwargs: Any) -> Any:
-    """Raises: NotImplementedError. Run the module or function itself: taper runs it eagerly."""
-    raise NotImplementedError(
-        "torch.compile is not available in taper yet: call the module or "
-        "function itself, it runs eagerly with the same results"
-    )

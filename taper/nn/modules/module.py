@@ -512,8 +512,7 @@ class Module(Hooked, Stateful, Tree):
         return self._apply(lambda t: t.share_memory_())
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Raises: NotImplementedError. Call the module itself: taper runs it eagerly."""
-        raise NotImplementedError(
-            "Module.compile is not available in taper yet: call the module "
-            "itself, it runs eagerly with the same results"
-        )
+        """Has the module compiled in place: it goes on to run eagerly, as in torch.compile."""
+        from taper.compiler import compile
+
+        compile(self, *args, **kwargs)
