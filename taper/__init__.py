@@ -37,6 +37,7 @@ from taper.dtypes import (
     iinfo,
     promote_types,
 )
+from taper.dtypes import named_only as _dtypes_named_only
 from taper.dtypes import names as _dtype_names
 from taper.op import NAMESPACES as _NAMESPACES
 from taper.size import Size
@@ -45,6 +46,7 @@ from taper.tensor import Tensor
 __version__ = "0.1.0"
 
 globals().update(_dtype_names())
+globals().update(_dtypes_named_only())
 _ops.load("core")
 globals().update(_NAMESPACES["torch"])
 
@@ -59,12 +61,14 @@ autograd.gradcheck = _gradcheck  # type: ignore[assignment]
 # Loaded when first named: most programs need few of them, and importing taper must be instant.
 _MODULES = frozenset(
     [
+        "_dynamo",
         "amp",
         "autograd",
         "backends",
         "compiler",
         "cpu",
         "cuda",
+        "distributed",
         "fft",
         "func",
         "jit",
@@ -72,6 +76,7 @@ _MODULES = frozenset(
         "mps",
         "multiprocessing",
         "nn",
+        "onnx",
         "ops",
         "optim",
         "overrides",
@@ -82,6 +87,7 @@ _MODULES = frozenset(
         "special",
         "studies",
         "testing",
+        "torch_version",
         "types",
         "utils",
         "version",
@@ -111,7 +117,7 @@ _LATER = {
     "Event": "cpu",
     "autocast": "amp",
     "GradScaler": "amp",
-    "compile": "settings",
+    "compile": "compiler",
 }
 _TYPED = (
     "FloatTensor",
@@ -148,9 +154,7 @@ def __getattr__(name: str) -> Any:
         globals().update(_NAMESPACES["torch"])
         return globals()[name]
     else:
-        raise AttributeError(
-            f"module 'torch' has no attribute {name!r} (taper {__version__} does not have it)"
-        )
+        raise AttributeError(f"module 'torch' has no attribute {name!r} (taper does not have it)")
     globals()[name] = value
     return value
 

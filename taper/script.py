@@ -2,7 +2,8 @@
 
 `torch_is_taper()` puts a finder before Python's own. It answers for `torch`, `torchvision` and
 their submodules with the very module objects of taper, so that `torch.nn is taper.nn`; the alias
-exists in `sys.modules` only. A submodule that taper lacks is a ModuleNotFoundError that says so,
+exists in `sys.modules` only, and `torch.__version__` is the release of PyTorch whose interface taper
+has, because programs ask for it. A submodule that taper lacks is a ModuleNotFoundError that says so,
 never another package's file. A torchvision that the user has put beside the script or on
 PYTHONPATH is the program's own and wins over `taper.vision`.
 
@@ -29,12 +30,9 @@ _MAIN = "TAPER_RUN_MAIN"  # environment variable: what a fresh worker process ru
 
 # What to use where PyTorch has a module and taper does not.
 _INSTEAD = {
-    "torch.utils.tensorboard": "the package tensorboardX writes the same files",
     "torch.utils.cpp_extension": "write the kernel in Python; there is no C++ to extend",
-    "torch._dynamo": "taper.compile captures without it",
-    "torch._inductor": "taper.compile compiles without it",
-    "torch.fx": "taper.compile captures without it",
-    "torch.onnx": "save the state_dict() and export from PyTorch",
+    "torch._inductor": "torch.compile runs eagerly without it",
+    "torch.fx": "there are no graphs of modules; use hooks or named_modules()",
     "torchvision.models": "define the network in the script",
     "torchvision.io": "read images with pillow",
 }
@@ -68,11 +66,20 @@ class TorchFinder(importlib.abc.MetaPathFinder):
             return _followed_spawn(path) if fullname == _SPAWN else None
         if package == "torchvision" and own_torchvision() is not None:
             return None
+        if _is_the_programs(fullname.rpartition(".")[0]):
+            return None
         module = _module_for(fullname)
         spec = importlib.machinery.ModuleSpec(
             fullname, _Alias(module), origin="taper", is_package=hasattr(module, "__path__")
         )
         return spec
+
+
+def _is_the_programs(parent: str) -> bool:
+    """Whether the program put this package into sys.modules itself: it knows where to look."""
+    module = sys.modules.get(parent)
+    name = getattr(module, "__name__", "taper")
+    return module is not None and str(name).partition(".")[0] != "taper"
 
 
 def _module_for(fullname: str) -> ModuleType:
@@ -121,14 +128,22 @@ def own_torchvision() -> str | None:
 
 def install() -> TorchFinder:
     """Puts the finder in place and returns it; `uninstall` takes it away."""
+    import taper
+    from taper import torch_version
+
     finder = TorchFinder()
     sys.meta_path.insert(0, finder)
+    taper.__version__ = torch_version.__version__
     return finder
 
 
 def uninstall(finder: TorchFinder) -> None:
     """Takes the finder and the aliases away."""
+    import taper
+    from taper import torch_version
+
     sys.meta_path.remove(finder)
+    taper.__version__ = torch_version.TAPER
     own = PACKAGES["torch"]
     for name, module in list(sys.modules.items()):
         is_alias = name.partition(".")[0] in PACKAGES

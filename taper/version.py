@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-import taper
+from typing import Any
 
-__version__ = taper.__version__
 debug = False
 cuda: str | None = None
 hip: str | None = None
 xpu: str | None = None
 git_version: str | None = None
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        import taper
+
+        return taper.__version__
+    raise AttributeError(f"module 'torch.version' has no attribute {name!r}")

@@ -88,12 +88,12 @@ def test_submodules_are_the_very_modules_of_taper(tmp_path):
 
 
 def test_a_missing_module_says_what_to_use_instead(tmp_path):
-    name = script(tmp_path, "import torch.onnx\n")
+    name = script(tmp_path, "import torch.fx\n")
 
     done = run("run", name, cwd=tmp_path)
 
     assert done.returncode == 1
-    assert "ModuleNotFoundError: taper has no torch.onnx; instead:" in done.stderr
+    assert "ModuleNotFoundError: taper has no torch.fx; instead:" in done.stderr
 
 
 def test_a_traceback_begins_in_the_script(tmp_path):
@@ -146,3 +146,37 @@ def test_the_finder_goes_when_the_with_block_ends():
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
 
     assert done.stdout.split() == ["False", plain], done.stderr
+
+
+def test_a_program_finds_the_release_of_pytorch_it_asks_for(tmp_path):
+    name = script(
+        tmp_path,
+        "import torch\n"
+        "print(torch.__version__ >= '2.0', torch.__version__ == torch.version.__version__, "
+        "int(torch.__version__.split('.')[0]))\n",
+    )
+
+    assert run("run", name, cwd=tmp_path).stdout.split() == ["True", "True", "2"]
+
+
+def test_submodules_of_a_package_that_the_program_made_are_the_programs(tmp_path):
+    """PyTorch's own tests bring a torch.testing._internal with a finder of its own."""
+    name = script(
+        tmp_path,
+        "import sys, types, torch.testing, importlib.machinery\n"
+        "own = types.ModuleType('torch.testing.own'); own.__path__ = []\n"
+        "sys.modules['torch.testing.own'] = torch.testing.own = own\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'torch.testing.own.deep':\n"
+        "            return importlib.machinery.ModuleSpec(name, self)\n"
+        "    def create_module(self, spec): return None\n"
+        "    def exec_module(self, module): module.value = 42\n"
+        "sys.meta_path.append(Finder())\n"
+        "import torch.testing.own.deep\n"
+        "print(torch.testing.own.deep.value)\n",
+    )
+
+    done = run("run", name, cwd=tmp_path)
+
+    assert done.stdout.strip() == "42", done.stderr
