@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-_MODULES = frozenset(("_pytree", "benchmark", "checkpoint", "data", "dlpack", "hooks"))
+_MODULES = frozenset(
+    ("_pytree", "benchmark", "checkpoint", "data", "dlpack", "hooks", "tensorboard")
+)
 
 
 def __getattr__(name: str) -> Any:
