@@ -6,8 +6,8 @@ around it. Images of one dimension have height 1. Batch and channels together co
 number is an argument, and as in conv.py a call works on some ranges of them.
 
 Of equal elements the first in reading order has the maximum; of several nan, the last. A mean adds
-the rows of a window to each other, each summed from left to right. Gradients of overlapping windows
-are added in reading order of the windows' rows, and of a window's positions within a row.
+the rows of a window to each other, each summed from left to right. Gradients of maxima are added in
+reading order of their windows.
 """
 
 from __future__ import annotations
@@ -186,11 +186,10 @@ class _Pool:
             for row, _, offset in self.windows.positions()
         ]
 
-    def _spread(self, f: Function, target: Pointer, shares: list[Value], count: int) -> None:
-        """Adds shares[i] to the i-th position of every window, or writes it where that is all."""
+    def _spread(self, target: Pointer, shares: list[Value], count: int) -> None:
+        """Writes shares[i] to the i-th position of every window; no two windows overlap."""
         windows = self.windows
         cols, step = windows.plane(self.itemsize).cols, windows.stride[1]
-        lanes = f.module.lanes(self.element)
         positions = list(zip(windows.positions(), shares, strict=True))
         if windows.covers:
             pairs = zip(positions[::2], positions[1::2], strict=True)
@@ -198,53 +197,29 @@ class _Pool:
                 _store_pairs(target.at(row * cols), first, second, count)
             return
         for (row, _, offset), share in positions:
-            place = target.at(row * cols + offset)
-            total = share if windows.apart else load_pixels(place, lanes, step, count) + share
-            store_pixels(place, total, count, step)
+            store_pixels(target.at(row * cols + offset), share, count, step)
 
-    def _write_adjoint(
+    def _adjoint(
         self,
-        module: Module,
-        names: tuple[str, ...],
-        lowest: float | None,
-        shares: Callable[..., list[Value]],
-    ) -> None:
-        """kernel(grad, ..., dx, scratch, piece, planes, begin, end).
-
-        `shares` gives what every position of the windows gets; the second array, if `lowest` is a
-        number, is an input that is padded with it.
-        """
+        f: Function,
+        dx: Pointer,
+        made: Pointer,
+        some: Callable[[Value, Pointer, Value, Value, int], None],
+    ) -> Callable[[Value], None]:
+        """What is done with plane n: some(n, target, y, x, count) fills zeros with gradients."""
         windows = self.windows
-        f, arrays = self._begin(module, *names)
-        own, made = self._own(f)
-        plane = windows.plane(self.itemsize)
-        area, size = windows.out[0] * windows.out[1], windows.size[0] * windows.size[1]
-        if not windows.inside and lowest is not None:
-            self._fill(f, own, plane.size, lowest)
+        plane, size = windows.plane(self.itemsize), windows.size[0] * windows.size[1]
 
         def one(n: Value) -> None:
-            grad, to = arrays[0].at(n * area), arrays[-1].at(n * size)
+            to = dx.at(n * size)
             target = to if windows.inside else made
-            source = None
-            if lowest is not None:
-                source = self._staged(f, arrays[1].at(n * size), own)
             if not windows.covers:
                 self._fill(f, target, size if windows.inside else plane.size, 0.0)
-
-            def some(y: Value, x: Value, count: int) -> None:
-                lanes = f.module.lanes(self.element)
-                place = y * windows.out[1] + x
-                given = grad.load(place, lanes, f.mask(count, lanes))
-                seen = None if source is None else self._load(f, self._at(source, y, x), count)
-                self._spread(
-                    f, self._at(target, y, x), shares(f, given, seen, y, x, place, count), count
-                )
-
-            self._rows(f, some)
+            self._rows(f, lambda y, x, count: some(n, target, y, x, count))
             if not windows.inside:
                 _unstage(f, plane, made, to)
 
-        self._over(module, f, len(names), one)
+        return one
 
 
 def _store_pairs(target: Pointer, first: Value, second: Value, count: int) -> None:
@@ -316,40 +291,78 @@ def wins(rival: Value, best: Value) -> Value:
 class MaxPoolGrad(_Pool):
     """kernel(grad, x, dx, scratch, piece, planes, begin, end): each gradient where x has its
     window's maximum, which is found again.
+
+    Where windows are pairs or squares side by side, their elements are written as vectors; else one
+    gradient after the other is added to its place.
     """
 
     def write(self, module: Module) -> None:
         """The kernel and its entry."""
         windows = self.windows
-        number = f"i{8 * self.itemsize}"
+        lanes = module.lanes(self.element)
+        f, (grad, x, dx) = self._begin(module, "grad", "x", "dx")
+        noted = Pointer(f, f.emit("ptr", f"alloca <{lanes} x i64>").name, "i64")
+        own, made = self._own(f)
+        plane = windows.plane(self.itemsize)
+        area, size = windows.out[0] * windows.out[1], windows.size[0] * windows.size[1]
+        if not windows.inside:
+            self._fill(f, own, plane.size, LOWEST)
+        places = [row * plane.cols + offset for row, _, offset in windows.positions()]
 
-        def first(f: Function, y: Value, x: Value) -> Value:
-            """The first position of each window that is not padding, as a whole number."""
-            lanes = f.module.lanes(self.element)
-            (top, left), (down, right) = windows.padding, windows.stride
-            (tall, wide), cols = windows.dilation, windows.kernel[1]
-            row = f.maximum((top + tall - 1) - y * down, 0) // tall * cols
-            each = f.lanes_const([i * right for i in range(lanes)], "i64")
-            before = f.splat((left + wide - 1) - x * right, lanes) - each
-            col = f.maximum(before, 0)
-            both = f.splat(row, lanes) + (col if wide == 1 else col // wide)
-            return both if number == "i64" else both.cast("trunc", number)
-
-        def shares(f: Function, given: Value, seen: list[Value], y: Value, x: Value,
-                   place: Value, count: int) -> list[Value]:  # fmt: skip
-            lanes = given.lanes
-            best = seen[0]
-            choice = f.const(0, vector(number, lanes))
-            if not windows.inside:
-                choice = first(f, y, x)
-            for i, rival in enumerate(seen[1:], 1):
+        def some(n: Value, target: Pointer, y: Value, col: Value, count: int) -> None:
+            source = x.at(n * size) if windows.inside else own
+            seen = self._load(f, self._at(source, y, col), count)
+            given, to = grad.at(n * area + y * windows.out[1] + col), self._at(target, y, col)
+            if windows.covers:
+                shares = self._shares(f, given.load(0, lanes, f.mask(count, lanes)), seen)
+                self._spread(to, shares, count)
+                return
+            # Padding is never chosen: where all is minus infinity, the first element outside it is.
+            best, chosen = seen[0], self._first(f, y, col)
+            for place, rival in zip(places[1:], seen[1:], strict=True):
                 larger = wins(rival, best)
                 best = larger.select(rival, best)
-                choice = larger.select(f.const(i, choice.type), choice)
-            nothing = f.const(0.0, given.type)
-            return [choice.equals(i).select(given, nothing) for i in range(len(seen))]
+                chosen = larger.select(f.const(place, chosen.type), chosen)
+            noted.store(chosen)
 
-        self._write_adjoint(module, ("grad", "x", "dx"), LOWEST, shares)
+            def add(i: Value) -> None:
+                place = to.at(noted.load(i) + i * windows.stride[1])
+                place.store(place.load() + given.load(i))
+
+            f.loop(0, count, add)
+
+        one = self._adjoint(f, dx, made, some)
+
+        def staged(n: Value) -> None:
+            if not windows.inside:
+                stage(f, plane, x.at(n * size), own)
+            one(n)
+
+        self._over(module, f, 3, staged)
+
+    def _shares(self, f: Function, given: Value, seen: list[Value]) -> list[Value]:
+        """What each position of the windows gets."""
+        number = f"i{8 * self.itemsize}"
+        best, choice = seen[0], f.const(0, vector(number, given.lanes))
+        for i, rival in enumerate(seen[1:], 1):
+            larger = wins(rival, best)
+            best = larger.select(rival, best)
+            choice = larger.select(f.const(i, choice.type), choice)
+        nothing = f.const(0.0, given.type)
+        return [choice.equals(i).select(given, nothing) for i in range(len(seen))]
+
+    def _first(self, f: Function, y: Value, x: Value) -> Value:
+        """Where, from each window's beginning, its first element is that is not padding."""
+        windows, lanes = self.windows, f.module.lanes(self.element)
+        if windows.inside:
+            return f.const(0, vector("i64", lanes))
+        (top, left), (down, right) = windows.padding, windows.stride
+        tall, wide = windows.dilation
+        row = f.maximum((top + tall - 1) - y * down, 0) // tall
+        row = row * (tall * windows.plane(self.itemsize).cols)
+        each = f.lanes_const([i * right for i in range(lanes)], "i64")
+        col = f.maximum(f.splat((left + wide - 1) - x * right, lanes) - each, 0)
+        return f.splat(row, lanes) + (col if wide == 1 else col // wide * wide)
 
     def interpret(self, grad: np.ndarray, x: np.ndarray) -> np.ndarray:
         """The same in numpy."""
@@ -422,19 +435,24 @@ class AvgPool(_Mean):
 @dataclass(frozen=True)
 class AvgPoolGrad(_Mean):
     """kernel(grad, divisors, dx, scratch, piece, planes, begin, end): each gradient, divided, all
-    over its window.
+    over its window. For windows that do not overlap; the others are convolutions with ones.
     """
 
     def write(self, module: Module) -> None:
         """The kernel and its entry."""
+        windows = self.windows
+        assert windows.apart, "overlapping windows have another kernel"
+        f, (grad, divisors, dx) = self._begin(module, "grad", "divisors", "dx")
+        _, made = self._own(f)
+        area, lanes = windows.out[0] * windows.out[1], module.lanes(self.element)
 
-        def shares(f: Function, given: Value, seen: None, y: Value, x: Value, place: Value,
-                   count: int) -> list[Value]:  # fmt: skip
-            by = f.pointer("divisors", self.element)
-            share = self._divided(f, given, by, place, count)
-            return [share] * len(self.windows.positions())
+        def some(n: Value, target: Pointer, y: Value, x: Value, count: int) -> None:
+            place = y * windows.out[1] + x
+            given = grad.load(n * area + place, lanes, f.mask(count, lanes))
+            share = self._divided(f, given, divisors, place, count)
+            self._spread(self._at(target, y, x), [share] * len(windows.positions()), count)
 
-        self._write_adjoint(module, ("grad", "divisors", "dx"), None, shares)
+        self._over(module, f, 3, self._adjoint(f, dx, made, some))
 
     def interpret(self, grad: np.ndarray, divisors: np.ndarray | None = None) -> np.ndarray:
         """The same in numpy."""

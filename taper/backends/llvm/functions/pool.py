@@ -12,6 +12,7 @@ import numpy as np
 
 from taper.backends import pooling as reference
 from taper.backends.llvm import build, call, pool
+from taper.backends.llvm.functions.conv import convolution_transposed
 from taper.backends.llvm.machine import host
 from taper.backends.llvm.pooling import (
     MOST_POSITIONS,
@@ -67,6 +68,32 @@ class _Run:
         made = arrays[-1]
         self.entry(threads, *arrays, np.empty(own, made.dtype), piece, planes, ranges)
         return made
+
+
+class _Overlapping:
+    """Adjoint of a mean over windows that overlap: of a convolution with ones, plane by plane."""
+
+    __slots__ = ("by", "geometry", "ones")
+
+    def __init__(
+        self,
+        dtype: np.dtype,
+        size: Sizes,
+        kernel: Sizes,
+        stride: Sizes,
+        padding: Sizes,
+        out: Sizes,
+        whole: bool,
+        override: int | None,
+    ) -> None:
+        divisor = reference.divisor(size, kernel, stride, padding, out, whole, override)
+        self.by = np.asarray(divisor, dtype)
+        self.ones = np.ones((1, 1, *kernel), dtype)
+        self.geometry = (size, stride, padding, (1,) * len(kernel), 1)
+
+    def __call__(self, planes: int, grad: Array, _: None, made: Array) -> Array:
+        share = (grad / self.by).reshape(planes, 1, *grad.shape[grad.ndim - self.ones.ndim + 2 :])
+        return convolution_transposed(share, self.ones, *self.geometry).reshape(made.shape)
 
 
 _ready: dict[Any, Any] = {}
@@ -141,6 +168,8 @@ def _new_mean(
     windows = _windows(size, kernel, stride, padding, (1,) * len(kernel), out)
     if windows is None or dtype not in _ELEMENTS:
         return _NONE
+    if kind is AvgPoolGrad and not windows.apart:
+        return _Overlapping(dtype, size, kernel, stride, padding, out, whole, override), None
     divisor = reference.divisor(size, kernel, stride, padding, out, whole, override)
     same = np.ndim(divisor) == 0
     table = np.zeros(1, dtype) if same else np.array(np.broadcast_to(divisor, out), dtype)
