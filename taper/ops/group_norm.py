@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.backends.rows import row_sums
 from taper.dispatch import apply
 from taper.errors import ShapeError
 from taper.op import Opaque, op, public
@@ -26,7 +27,6 @@ from taper.ops.norm import (
     quiet,
     recorded_vjp,
     rounded,
-    row_sums,
     unbiased,
     unit_weight,
 )

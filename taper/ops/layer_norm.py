@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from taper import backends
+from taper.backends.rows import column_sums
 from taper.dispatch import apply
 from taper.errors import ShapeError
 from taper.op import Opaque, op, public
 from taper.ops.arguments import narrowed, refuse, widened
 from taper.ops.norm import (
     check_parameters,
-    column_sums,
     quiet,
     recorded_vjp,
     rounded,
-    row_sums,
     unit_weight,
 )
 from taper.ops.padding import pad
@@ -30,32 +30,29 @@ from taper.tensor import Tensor, wrap
 Sizes = tuple[int, ...]
 
 
-# The normalized input as a matrix, and 1 / deviation of its rows as a column.
-Kept = tuple[np.ndarray, np.ndarray]
+class Kept:
+    """What was computed of an input before its op runs: the result, and what its derivative uses."""
+
+    __slots__ = ("mean", "normal", "out", "scale")
+
+    def __init__(
+        self, out: np.ndarray, mean: np.ndarray, scale: np.ndarray, normal: np.ndarray | None
+    ) -> None:
+        self.out: np.ndarray | None = out  # until the op has taken it
+        self.mean, self.scale = mean, scale  # of each row, scale being 1 / deviation
+        self.normal = normal  # the normalized rows, if they were kept
 
 
 @quiet
-def _normalized(x: np.ndarray, size: int, eps: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The normalized rows of `size` elements; and as columns their means and 1 / deviations."""
-    rows = x.reshape(-1, size)
-    mean = row_sums(rows)[:, None]
-    mean /= size
-    normal = rows - mean
-    variance = np.vecdot(normal, normal)[:, None]
-    variance /= size
-    variance += eps
-    scale = 1 / np.sqrt(variance)
-    normal *= scale
-    return normal, mean, scale
+def _normalized(m: Any, x: Any, weight: Any, bias: Any, size: int, eps: float) -> Kept:
+    """The rows of `size` elements normalized, scaled and shifted."""
+    w, b = (None if p is None else p.reshape(size) for p in (weight, bias))
+    return Kept(*m.normalize_rows(x.reshape(-1, size), w, b, eps))
 
 
 @op
 class LayerNorm(Opaque):
-    """Normalizes the last `rank` dimensions; `kept` is what was computed of the input already.
-
-    The normalized input is kept for the derivative, because broadcasting mean and scale over short
-    rows again would cost more than the rest of it.
-    """
+    """Normalizes the last `rank` dimensions; `kept` is what was computed of the input already."""
 
     name = "layer_norm"
     node_name = "NativeLayerNormBackward0"
@@ -72,14 +69,13 @@ class LayerNorm(Opaque):
         eps: float,
         kept: Kept | None,
     ) -> Any:
-        size = math.prod(input.shape[input.ndim - rank :])
-        normal = _normalized(widened(input), size, eps)[0] if kept is None else kept[0]
-        if weight is not None:
-            out = normal * weight.reshape(size)
-            if bias is not None:
-                out += bias.reshape(size)
+        out = None if kept is None else kept.out
+        if kept is None or out is None:
+            size = math.prod(input.shape[input.ndim - rank :])
+            out = _normalized(m, widened(input), weight, bias, size, eps).out
         else:
-            out = normal.copy() if bias is None else normal + bias.reshape(size)
+            kept.out = None
+        assert out is not None
         return narrowed(out.reshape(input.shape), input)
 
     def vjp(
@@ -110,30 +106,18 @@ class LayerNorm(Opaque):
                 axes=tuple(range(lead, len(shape))),
                 eps=eps,
             )
-        normal, scale = kept
-        size = normal.shape[1]
-        g = widened(grad).reshape(-1, size)
-        products = g * normal
-        to_weight = to_bias = None
+        size = math.prod(shape[lead:])
+        w = None if weight is None else widened(weight).reshape(size)
+        x, g = (widened(a).reshape(-1, size) for a in (input, grad))
+        made = m.normalize_rows_grad(
+            g, x, w, kept.mean, kept.scale, kept.normal, (needs[0], needs[1], needs[2])
+        )
         like = input if weight is None else weight
-        if needs[1]:
-            to_weight = rounded(column_sums(products), like).reshape(weight.shape)
-        if needs[2]:
-            to_bias = rounded(column_sums(g), like).reshape(bias)
-        if not needs[0]:
-            return None, to_weight, to_bias
-        # scale * (g * weight - its mean - normal * mean of g * weight * normal)
-        if weight is None:
-            to_input, share = g.copy(), np.full(size, 1 / size, g.dtype)
-        else:
-            share = widened(weight).reshape(size)
-            to_input = g * share
-            share = share / size
-        along = products.dot(share)[:, None]
-        to_input -= g.dot(share)[:, None]
-        to_input -= np.multiply(normal, along, out=products)
-        to_input *= scale
-        return narrowed(to_input.reshape(shape), input), to_weight, to_bias
+        return (
+            None if made[0] is None else narrowed(made[0].reshape(shape), input),
+            None if made[1] is None else rounded(made[1], like).reshape(weight.shape),
+            None if made[2] is None else rounded(made[2], like).reshape(bias),
+        )
 
 
 def _check_rows(
@@ -188,10 +172,10 @@ def _layer_normalized(
         if bias is not None:
             result = result + bias.to(input.dtype)
         return result, np.zeros((rows, 1), x.dtype), np.ones((rows, 1), x.dtype)
-    normal, mean, scale = _normalized(x, math.prod(wanted), eps)
-    kept = normal, scale
+    own = [None if p is None else p._array for p in (weight, bias)]
+    kept = _normalized(backends.math(), x, *own, math.prod(wanted), eps)
     result = apply(LayerNorm, input, weight, bias, rank=len(wanted), eps=eps, kept=kept)
-    return result, mean, scale
+    return result, kept.mean[:, None], kept.scale[:, None]
 
 
 @public(namespaces=("nn.functional",))

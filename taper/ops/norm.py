@@ -17,6 +17,7 @@ import numpy as np
 
 from taper import dtypes
 from taper.backends import reference
+from taper.backends.rows import column_sums, row_sums
 from taper.dispatch import apply, store, touch
 from taper.errors import DtypeError, GradError, ShapeError
 from taper.op import Opaque, op, public
@@ -24,21 +25,6 @@ from taper.ops.arguments import narrowed, refuse, widened
 from taper.tensor import Tensor, wrap
 
 Moments = tuple[np.ndarray, np.ndarray]  # mean and 1 / deviation
-
-# Rows shorter than this are summed by a product with ones: numpy's sum costs more per row.
-_SHORT = 1024
-
-
-def row_sums(x: np.ndarray) -> np.ndarray:
-    """Sum over the last dimension of a contiguous array of rows."""
-    if x.shape[-1] < _SHORT:
-        return x.dot(np.ones(x.shape[-1], x.dtype))
-    return np.add.reduce(x, axis=-1)
-
-
-def column_sums(x: np.ndarray) -> np.ndarray:
-    """Sum over the rows of a matrix. The product takes a third of the time of numpy's sum."""
-    return np.ones(x.shape[0], x.dtype).dot(x)
 
 
 def _pixels(x: np.ndarray) -> np.ndarray:

@@ -42,7 +42,8 @@ class Sum(Reduction):
     saves = ("input.shape",)
 
     def forward(self, m: Any, input: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
-        made = input.sum(axis=axis, keepdims=keepdims, dtype=wide(input.dtype) or input.dtype)
+        dtype = wide(input.dtype) or input.dtype
+        made = m.sum(input, axis=axis, keepdims=keepdims, dtype=dtype)
         return made.astype(input.dtype, copy=False)
 
     def vjp(
@@ -61,7 +62,7 @@ class SumAll(Reduction):
 
     def forward(self, m: Any, input: Any) -> Any:
         dtype = wide(input.dtype)
-        return input.sum() if dtype is None else input.sum(dtype=dtype).astype(input.dtype)
+        return m.sum(input) if dtype is None else input.sum(dtype=dtype).astype(input.dtype)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any) -> Any:
         return m.broadcast_to(grad, input)
@@ -75,7 +76,8 @@ class Mean(Reduction):
     saves = ("input.shape",)
 
     def forward(self, m: Any, input: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
-        made = input.sum(axis=axis, keepdims=keepdims, dtype=wide(input.dtype) or input.dtype)
+        dtype = wide(input.dtype) or input.dtype
+        made = m.sum(input, axis=axis, keepdims=keepdims, dtype=dtype)
         return (made / count_of(input.shape, axis)).astype(input.dtype, copy=False)
 
     def vjp(
@@ -96,7 +98,7 @@ class MeanAll(Reduction):
     def forward(self, m: Any, input: Any) -> Any:
         dtype = wide(input.dtype)
         if dtype is None:
-            return input.sum() / input.dtype.type(input.size)
+            return m.sum(input) / input.dtype.type(input.size)
         return (input.sum(dtype=dtype) / input.size).astype(input.dtype)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any) -> Any:
@@ -329,7 +331,7 @@ class Amax(_Extreme):
     """Largest over `axis`."""
 
     def forward(self, m: Any, input: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
-        return input.max(axis=axis, keepdims=keepdims)
+        return m.max(input, axis=axis, keepdims=keepdims)
 
 
 @op

@@ -14,26 +14,6 @@ from taper.shapes import canonical_dim
 from taper.tensor import Tensor
 
 
-def softmax_of(x: np.ndarray, axis: int) -> np.ndarray:
-    """exp(x), divided by its sum along the axis, in a new array."""
-    if not x.size:
-        return x.copy()
-    # The largest exponent is 0: no overflow. A row of only minus infinity gives nan.
-    out = x - np.maximum.reduce(x, axis, keepdims=True)
-    np.exp(out, out)
-    out /= np.add.reduce(out, axis, keepdims=True)
-    return out
-
-
-def log_softmax_of(x: np.ndarray, axis: int) -> np.ndarray:
-    """The logarithm of softmax_of, without underflow, in a new array."""
-    if not x.size:
-        return x.copy()
-    out = x - np.maximum.reduce(x, axis, keepdims=True)
-    out -= np.log(np.add.reduce(np.exp(out), axis, keepdims=True))
-    return out
-
-
 @op
 class Softmax(Opaque):
     """exp(input), divided by its sum along `axis`."""
@@ -42,8 +22,8 @@ class Softmax(Opaque):
 
     def forward(self, m: Any, input: Any, *, axis: int) -> Any:
         if input.ndim == 0:
-            return softmax_of(input.reshape(1), 0).reshape(())
-        return narrowed(softmax_of(widened(input), axis), input)
+            return m.softmax(input.reshape(1), 0).reshape(())
+        return narrowed(m.softmax(widened(input), axis), input)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, axis: int) -> Any:
         return m.call(SoftmaxGrad, grad, out, axis=axis)
@@ -59,10 +39,7 @@ class SoftmaxGrad(Opaque):
     def forward(self, m: Any, grad: Any, out_: Any, *, axis: int) -> Any:
         if grad.ndim == 0:
             return np.zeros_like(grad)
-        y = widened(out_)
-        made = widened(grad) * y
-        made -= y * np.add.reduce(made, axis, keepdims=True)
-        return narrowed(made, grad)
+        return narrowed(m.softmax_grad(widened(grad), widened(out_), axis), grad)
 
     def vjp(self, m: Any, grad: Any, result: Any, g: Any, out_: Any, *, axis: int) -> Any:
         # The map grad -> result is symmetric; what remains is its derivative in out.
@@ -84,8 +61,8 @@ class LogSoftmax(Opaque):
 
     def forward(self, m: Any, input: Any, *, axis: int) -> Any:
         if input.ndim == 0:
-            return log_softmax_of(input.reshape(1), 0).reshape(())
-        return narrowed(log_softmax_of(widened(input), axis), input)
+            return m.log_softmax(input.reshape(1), 0).reshape(())
+        return narrowed(m.log_softmax(widened(input), axis), input)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, axis: int) -> Any:
         return m.call(LogSoftmaxGrad, grad, out, axis=axis)
@@ -101,10 +78,7 @@ class LogSoftmaxGrad(Opaque):
     def forward(self, m: Any, grad: Any, out_: Any, *, axis: int) -> Any:
         if grad.ndim == 0:
             return np.zeros_like(grad)
-        g = widened(grad)
-        made = np.exp(widened(out_))
-        made *= np.add.reduce(g, axis, keepdims=True)
-        return narrowed(np.subtract(g, made, out=made), grad)
+        return narrowed(m.log_softmax_grad(widened(grad), widened(out_), axis), grad)
 
     def vjp(self, m: Any, grad: Any, result: Any, g: Any, out_: Any, *, axis: int) -> Any:
         if not len(grad.shape):
