@@ -301,11 +301,8 @@ def _clash(one: tuple[int, ...], other: tuple[int, ...]) -> str | None:
 
 
 def touch(tensor: Tensor) -> None:
-    """Counts a write to the tensor's memory. The tensor's own place on the tape stays what it is."""
-    storage = storage_of(tensor)
-    if tensor._view_version == storage.version and not tensor._view_origin:
-        tensor._view_version = storage.version + 1
-    storage.version += 1
+    """Counts a write to the tensor's memory."""
+    storage_of(tensor).version += 1
 
 
 def check_history(tensor: Tensor) -> None:
@@ -334,6 +331,17 @@ def check_writable(tensor: Tensor, name: str, taped: bool) -> None:
     if array.ndim and 0 in array.strides and array.size > 1 and name != "fill_":
         for extent, stride in zip(array.shape, array.strides, strict=True):
             if stride == 0 and extent > 1:
+                if name == "index_put_":
+                    import warnings
+
+                    warnings.warn(
+                        "Use of index_put_ on expanded tensors is deprecated. Please clone() the "
+                        "tensor before performing this operation. This also applies to advanced "
+                        "indexing e.g. tensor[indices] = tensor",
+                        UserWarning,
+                        stacklevel=5,
+                    )
+                    return
                 raise RuntimeError(
                     "unsupported operation: more than one element of the written-to tensor refers "
                     "to a single memory location. Please clone() the tensor before performing the "
@@ -379,9 +387,11 @@ def assign(target: Tensor, result: Any, name: str = "copy_", since: int = 0) -> 
     if taped:
         from taper.autograd.inplace import rebase
 
-        rebase(target, result, since)
+        rebase(target, result, since, name == "copy_")
     store(array, source)
     touch(target)
+    if taped and target._view_version is not None:
+        target._view_version = target._storage.version  # type: ignore[union-attr]
     return target
 
 
@@ -419,7 +429,9 @@ def write_out(name: str, function: Callable[..., Any], args: Any, kwargs: Any, o
 
 
 # Functions that read inputs after they have begun to write: the output may not be an input.
-_READ_LATE = frozenset(("cat", "gather", "index_select", "kthvalue", "masked_select", "take"))
+_READ_LATE = frozenset(
+    ("cat", "gather", "index_put_", "index_select", "kthvalue", "masked_select", "take")
+)
 
 
 _MATCHING = (
@@ -434,6 +446,14 @@ _SAME_DTYPE = {
 }
 
 
+def _same_elements(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether `other`, broadcast to the shape of `one`, has the same elements in memory."""
+    if one.ctypes.data != other.ctypes.data or not _fits(other.shape, one.shape):
+        return False
+    strides = np.broadcast_to(other, one.shape).strides
+    return all(n == 1 or a == b for n, a, b in zip(one.shape, one.strides, strides, strict=True))
+
+
 def check_overlap(name: str, out: Tensor, args: Any) -> None:
     """Raises: RuntimeError if `out` shares memory with an input other than being that input."""
     array = out._array
@@ -445,12 +465,7 @@ def check_overlap(name: str, out: Tensor, args: Any) -> None:
         other = given._array
         if not (array.flags.forc and other.flags.forc and np.may_share_memory(array, other)):
             continue
-        same = (
-            array.ctypes.data == other.ctypes.data
-            and array.shape == other.shape
-            and array.strides == other.strides
-        )
-        if not same or name in _READ_LATE:
+        if not _same_elements(array, other) or name in _READ_LATE:
             raise RuntimeError(
                 "unsupported operation: some elements of the input tensor and the written-to "
                 "tensor refer to a single memory location. Please clone() the tensor before "
@@ -479,6 +494,12 @@ def _store_out(name: str, out: Tensor, result: Tensor, args: Any) -> None:
     check_writable(out, name, False)
     check_overlap(name, out, args)
     if out._array.shape != result._array.shape:
+        if any(a is out for a in args):
+            raise ShapeError(
+                name,
+                f"output with shape {list(out.shape)} doesn't match the broadcast shape "
+                f"{list(result.shape)}",
+            )
         if out._array.size:
             import warnings
 

@@ -379,15 +379,14 @@ class Tensor(metaclass=TensorMeta):
             if tensor is not None:
                 tensor._grad = grad.clone() if tensor._grad is None else tensor._grad + grad
 
-        function.add_hook(("retain", self._output_nr), keep)
-        self._retains_grad = True
+        self._retain_handle = function.add_hook(("retain", self._output_nr), keep)
 
-    _retains_grad = False
+    _retain_handle: Any = None  # of the hook that fills `.grad` of a non-leaf
 
     @property
     def retains_grad(self) -> bool:
         """Whether retain_grad() was called on a non-leaf."""
-        return self._retains_grad
+        return self._retain_handle is not None
 
     def register_hook(self, hook: Any) -> Any:
         """hook(grad) runs when the gradient of this tensor is known, and may return another.

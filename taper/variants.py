@@ -117,11 +117,19 @@ def in_place(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     """The method `name_`: computes out of place, then assigns to the tensor."""
 
     def changed(self: Any, *args: Any, **kwargs: Any) -> Any:
+        from taper.autograd.grad_mode import mode
         from taper.autograd.node import next_number
-        from taper.dispatch import assign, check_history, mode
+        from taper.dispatch import assign, check_history, check_overlap
 
         if mode.grad and getattr(self, "requires_grad", False):
             check_history(self)  # before anything is computed, or complained of
+        storage = getattr(self, "_storage", None)
+        if (
+            storage is not None
+            and any(getattr(a, "_storage", None) is storage for a in args)
+            and name != "masked_scatter"
+        ):
+            check_overlap(name, self, args)
         since = next_number()
         return assign(self, function(self, *args, **kwargs), name + "_", since)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from taper.autograd.grad_mode import mode
-from taper.autograd.inplace import rebase
+from taper.autograd.inplace import place, rebase
 from taper.autograd.node import FREED, Node, check_version
 from taper.dispatch import check_history, join, touch
 from taper.errors import GradError, MissingFeature
@@ -302,7 +302,7 @@ def _attach(out: Tensor, node: FunctionNode, number: int, dirty: bool) -> None:
         result._grad_fn, result._output_nr, result._requires_grad = node, number, True
         rebase(out, result, 0)
     else:
-        out._grad_fn, out._output_nr, out._requires_grad = node, number, True
+        place(out, node, number)
         if out._view_version is not None:
             out._view_version = storage_of(out).version
 

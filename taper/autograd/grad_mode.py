@@ -168,7 +168,7 @@ def _set(value: bool) -> None:
 
 
 class inference_mode(_Context):
-    """no_grad whose results can never be recorded later."""
+    """no_grad. PyTorch also forbids recording its results later; taper lets them be used anywhere."""
 
     def __new__(cls, mode: Any = True) -> Any:
         made = object.__new__(cls)

@@ -16,7 +16,7 @@ import numpy as np
 
 from taper.autograd.node import Node
 from taper.errors import GradError
-from taper.op import Opaque, op
+from taper.op import Elementwise, Opaque, op
 from taper.storage import address, memory_of
 
 if TYPE_CHECKING:
@@ -72,14 +72,17 @@ class CopySlices(Opaque):
         return rest, m.call(TakeFlat, grad, index=index) if needs[1] else None
 
 
-class Overwritten(Node):
-    """The node of a tensor whose elements were all replaced by constants."""
+@op
+class Copy(Elementwise):
+    """`input` overwritten with `source`, which was broadcast and cast."""
 
-    def name(self) -> str:
-        return "ZeroBackward0"
+    node_name = "torch::autograd::CopyBackwards"
 
-    def run(self, lane: Any, grads: list[Any], needs: tuple[bool, ...]) -> Any:
-        return ()
+    def formula(self, m: Any, input: Any, source: Any) -> Any:
+        return m.where(True, source, input)
+
+    def vjp(self, m: Any, grad: Any, out: Any, input: Any, source: Any) -> Any:
+        return m.zeros_like(grad), grad
 
 
 def positions(view: Tensor, base: Tensor) -> np.ndarray:
@@ -134,54 +137,55 @@ def _spare_saved(target: Tensor, function: Any, since: int) -> None:
                 saved[i] = (copy, copy._array, 0)
 
 
-def rebase(target: Tensor, result: Tensor, since: int) -> None:
-    """Gives `target` the result's place on the tape. Called before the memory is written."""
+def rebase(target: Tensor, result: Tensor, since: int, copied: bool = False) -> None:
+    """Gives `target` the result's place on the tape. Called before the memory is written.
+
+    A result that is `copied` is the user's own tensor and keeps its node to itself.
+    """
     from taper.dispatch import record
 
+    base = target._base
+    if base is None or target._view_version is None:
+        if copied or result._grad_fn is None:
+            array = target._array
+            node = record(Copy, (_alias(target), result), [], array.dtype, {}, array.shape)
+            place(target, node, 0)
+            return
     if result._array.shape != target._array.shape:
         result = result.expand(target._array.shape)
     if result._array.dtype != target._array.dtype:
         result = result.to(target.dtype)
     if since:
         _spare_saved(target, result._grad_fn, since)
-    base = target._base
     if base is None or target._view_version is None:
-        _take_over(target, result)
+        place(target, result._grad_fn, result._output_nr)
         return
     index = positions(target, base)
     if not base._requires_grad and not result._requires_grad:
         return
     node = record(CopySlices, (_alias(base), result), [], None, {"index": index})
-    base._grad_fn = node
-    base._output_nr = 0
-    base._requires_grad = True
+    place(base, node, 0)
     _reselect(target, base)
 
 
-def _take_over(target: Tensor, result: Tensor) -> None:
-    if result._grad_fn is not None:
-        target._grad_fn = result._grad_fn
-        target._output_nr = result._output_nr
-    elif result._requires_grad:  # a leaf copied as it is
-        copied = result.clone()
-        target._grad_fn, target._output_nr = copied._grad_fn, 0
-    else:
-        target._grad_fn, target._output_nr = Overwritten(()), 0
-    target._requires_grad = True
+def place(tensor: Tensor, node: Any, number: int) -> None:
+    """Makes `tensor` the output `number` of `node`. Its retain_grad moves along, its hooks do not:
+    they belong to the value it had.
+    """
+    tensor._grad_fn = node
+    tensor._output_nr = number
+    tensor._requires_grad = True
+    handle = tensor._retain_handle
+    if handle is not None:
+        keep = handle.hooks_dict_ref().pop(handle.id)
+        tensor._retain_handle = node.add_hook(("retain", number), keep)
 
 
 def _reselect(view: Tensor, base: Tensor) -> None:
     from taper.dispatch import record
 
-    view._grad_fn = record(
-        TakeFlat,
-        (_alias(base) if base._grad_fn is not None else base,),
-        [],
-        None,
-        {"index": positions(view, base)},
-    )
-    view._output_nr = 0
-    view._requires_grad = True
+    source = _alias(base) if base._grad_fn is not None else base
+    place(view, record(TakeFlat, (source,), [], None, {"index": positions(view, base)}), 0)
     view._view_version = view._storage.version  # type: ignore[union-attr]
 
 

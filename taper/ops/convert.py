@@ -104,13 +104,13 @@ def detach(input: Tensor) -> Tensor:
 
 def _detach_(self: Tensor) -> Tensor:
     """Cuts the tensor off the tape."""
-    if self._base is not None and self._view_version is not None and self.requires_grad:
+    if self._base is not None and self._view_version is not None:
         raise RuntimeError(
             "Can't detach views in-place. Use detach() instead. If you are using "
             "DistributedDataParallel (DDP) for training, and gradient_as_bucket_view "
             "is set as True, gradients are views of DDP buckets, and hence detach_() "
             "cannot be called on these gradients. To fix this error, please refer "
-            "to the Optimizer.zero_grad() function in torch/optim/optimizer.py as a "
+            "to the Optimizer.zero_grad() function in torch/optim/optimizer.py as the "
             "solution."
         )
     self._grad_fn = None

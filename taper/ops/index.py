@@ -355,7 +355,7 @@ def setitem(self: Tensor, key: Any, value: Any) -> None:
             check_history(_basic(self, basic))
         _check_bounds(self, basic, indices, spec)
         if value.dtype is not self.dtype:
-            key = numpy_key([i._array for i in indices], spec)
+            key = numpy_key([i._array for i in indices], tuple(spec))
             shape = _picked_shape(self._array[(*basic, ...)], key)
             value = _as_stored(self, indices, value, shape)
         _put_indexed(self, basic, indices, _trim(spec), value, False, taped)
@@ -369,8 +369,10 @@ def setitem(self: Tensor, key: Any, value: Any) -> None:
         touch(self)
         return
     view = apply(Slice, self, key=basic)
-    if len(basic) <= self._array.ndim and view._array.shape == self._array.shape:
-        view = self  # all of it, by slices: no view that the tape would have to follow
+    if view._array.shape == self._array.shape and all(
+        type(k) is slice and k.step in (None, 1) for k in basic
+    ):
+        view = self  # all of it: no view that the tape would have to follow
     source = (
         value
         if value._array.ndim <= view._array.ndim
@@ -409,7 +411,7 @@ def _put_indexed(
     accumulate: bool,
     taped: bool,
 ) -> None:
-    if value._storage is not None and value._storage is self._storage:
+    if value is self or (value._storage is not None and value._storage is self._storage):
         check_overlap("index_put_", self, (value,))
     if not taped:
         check_writable(self, "index_put_", False)

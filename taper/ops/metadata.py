@@ -8,7 +8,8 @@ import numpy as np
 
 from taper import dtypes
 from taper.autograd.grad_mode import mode
-from taper.dispatch import check_history
+from taper.autograd.inplace import place
+from taper.dispatch import check_history, touch
 from taper.op import METHODS, public
 from taper.ops.parts import as_strided
 from taper.ops.view import permute, squeeze, t, transpose, unsqueeze
@@ -26,8 +27,10 @@ def _restructure(target: Tensor, made: Tensor) -> Tensor:
     target._array = made._array
     target._storage = made._storage
     if made._requires_grad:
-        target._grad_fn, target._output_nr = made._grad_fn, made._output_nr
-        target._requires_grad = True
+        place(target, made._grad_fn, made._output_nr)
+    touch(target)
+    if target._view_version is not None:
+        target._view_version = target._storage.version  # type: ignore[union-attr]
     return target
 
 

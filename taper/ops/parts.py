@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from taper.dispatch import apply
+from taper.dispatch import apply, join
 from taper.errors import DimError, ShapeError
 from taper.op import public
 from taper.ops.arguments import invalid_combination
@@ -292,11 +292,8 @@ def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None
     item = memory.itemsize
     array = np.lib.stride_tricks.as_strided(memory[offset:], shape, [s * item for s in strides])
     made = wrap(array)
-    made._storage = storage
-    made._base = input if input._base is None else input._base
-    if mode.grad:
-        made._view_version = storage.version
-        if input.requires_grad:
-            made._requires_grad = True
-            made._grad_fn = record(TakeFlat, (input,), [], None, {"index": positions(made, input)})
+    join(made, input)
+    if mode.grad and input.requires_grad:
+        made._requires_grad = True
+        made._grad_fn = record(TakeFlat, (input,), [], None, {"index": positions(made, input)})
     return made
