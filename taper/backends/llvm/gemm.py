@@ -23,7 +23,7 @@ import numpy as np
 
 from taper.backends.llvm import call
 from taper.backends.llvm.machine import Machine
-from taper.backends.llvm.pack import least, pack_panel, pack_rows
+from taper.backends.llvm.pack import Words, least, pack_panel, pack_rows
 from taper.backends.llvm.pool import MOST_PIECES, ranges
 from taper.backends.llvm.text import SIZES, Function, Module, Pointer, Value
 from taper.backends.llvm.tile import VECS, heights, most_rows, tile
@@ -77,7 +77,9 @@ class Plan:
 class Gemm:
     """C[i, j] = seed[i, j] + sum over k of A[i, k] B[k, j], relu'd if asked.
 
-    `element` is "float" or "double". `a_along_k` says that k runs along A's memory (else rows do),
+    `element` is "float" or "double". With "float", A and B may be `stored` as "half" or "bfloat";
+    the sums, seed and C are float32 all the same, and with the processor's own instruction for
+    bfloat16 (machine.has_bf16_dot) numbers below 1.2e-38 in size count as 0. `a_along_k` says that k runs along A's memory (else rows do),
     `b_along_n` that columns run along B's (else k does: a weight as nn.Linear keeps it).
 
     product(pool, A, B, C, seed, work, plan, begin, end) computes the rows from `begin` up to `end`;
@@ -90,6 +92,7 @@ class Gemm:
     a_along_k: bool = True
     b_along_n: bool = True
     relu: bool = False
+    stored: str = ""
 
     @property
     def exports(self) -> tuple[str, ...]:
@@ -99,12 +102,13 @@ class Gemm:
     def plan(self, machine: Machine, n: int, k: int, a_row: int, b_row: int, c_row: int,
              seed_row: int | None = None, **batch: int) -> Plan:  # fmt: skip
         """The plan of a shape. `seed_row` is None if there is no seed."""
-        size = SIZES[self.element]
+        words = self.words(machine)
+        size = SIZES[words.kind]
         lanes = machine.lanes(size)
         width = VECS * lanes
-        most = _BLOCK_K // size
+        most = _BLOCK_K // size * words.steps
         block_k = _up(-(-k // max(1, -(-k // most))), lanes) if k > most else max(k, 1)
-        padded = _up(block_k, lanes)
+        padded = _up(-(-block_k // words.steps), lanes)
         block_n = max(width, self._room(machine) // padded // width * width)
         block_n = _up(-(-n // max(1, -(-n // block_n))), width)
         a_aliased = a_row * size % _ALIAS == 0 and k > lanes
@@ -115,11 +119,17 @@ class Gemm:
             pack_b = 2 * most_rows(machine)
         else:
             pack_b = 1 << 62
+        if self.stored:
+            pack_a, pack_b = True, 0
         if batch:
             batch["slot"] = padded * min(block_n, _up(n, width))
             batch["slots"] = min(MOST_PIECES, self.workspace(machine) // max(1, batch["slot"]))
         return Plan(n, k, block_n, block_k, a_row, b_row, c_row, seed_row or 0,
                     int(seed_row is not None), int(pack_a), pack_b, **batch)  # fmt: skip
+
+    def words(self, machine: Machine) -> Words:
+        """What the tiles read of A and B."""
+        return Words.of(machine, self.element, self.stored or self.element)
 
     def workspace(self, machine: Machine) -> int:
         """Elements of scratch memory that the kernel wants, for a block of B."""
@@ -172,6 +182,7 @@ class _Writer:
         self.lanes = module.lanes(spec.element)
         self.width = VECS * self.lanes
         self.most = most_rows(module.machine)
+        self.words = spec.words(module.machine)
 
     def function(self, name: str, params: dict[str, Any], internal: bool = True) -> Function:
         """A function with operands among its parameters, of which the seed may be the result."""
@@ -179,7 +190,9 @@ class _Writer:
 
     def operands(self, f: Function) -> list[Pointer]:
         """A, B, C and the seed."""
-        return [f.pointer(name, self.element) for name in _OPERANDS]
+        stored = self.words.stored
+        kinds = (stored, stored, self.element, self.element)
+        return [f.pointer(name, kind) for name, kind in zip(_OPERANDS, kinds, strict=True)]
 
     def rows_of_a(self, count: Value, stride: Value) -> Value:
         """How far apart rows of A are."""
@@ -212,7 +225,7 @@ class _Writer:
         own = dict.fromkeys([*names, "rows", *_SHAPE, "slot", "piece"], "i64")
         each = self.function("matrices", {**_OPERANDS, "work": "ptr", **own, **_RANGE})
         get = each.arg
-        part = each.pointer("work", self.element).at(get("begin") // get("piece") * get("slot"))
+        part = each.pointer("work", self.words.kind).at(get("begin") // get("piece") * get("slot"))
 
         def one(i: Value) -> None:
             moved = [
@@ -241,7 +254,7 @@ class _Writer:
         )
         get, rows, pool = f.arg, f.arg("rows"), f.arg("pool")
         a, b, c, seed = self.operands(f)
-        panels = f.pointer("work", self.element)
+        panels = f.pointer("work", self.words.kind)
         some_rows, pack = ranges(self.module, self.some_rows()), ranges(self.module, self.pack())
         one, width = f.const(1, "i64"), f.const(self.width, "i64")
         along_k = _ceil(get("k"), get("block_k"))
@@ -267,7 +280,7 @@ class _Writer:
                         _ceil(count, MOST_PIECES),
                     ),
                 )  # fmt: skip
-                room = _ceil(k, self.lanes) * (self.lanes * self.width)
+                room = self.panel(k)
                 block = {
                     **{name: get(name) for name in ("a_row", "c_row", "pack_a")},
                     "n": n,
@@ -292,14 +305,18 @@ class _Writer:
         f.ret()
         return f
 
+    def panel(self, k: Value) -> Value:
+        """Words of a panel of B."""
+        return _ceil(self.words.count(k), self.lanes) * (self.lanes * self.width)
+
     def pack(self) -> Function:
         """Copies a range of the panels of a block of B."""
-        copy = pack_panel(self.module, self.element, self.spec.b_along_n)
+        copy = pack_panel(self.module, self.words, self.spec.b_along_n)
         sizes: dict[str, Any] = dict.fromkeys(("n", "k", "b_row"), "i64")
         f = self.module.function("pack", internal=True, b="ptr", to="ptr", **sizes, **_RANGE)
-        b, to = f.pointer("b", self.element), f.pointer("to", self.element)
+        b, to = f.pointer("b", self.words.stored), f.pointer("to", self.words.kind)
         n, k, b_row = f.arg("n"), f.arg("k"), f.arg("b_row")
-        room = _ceil(k, self.lanes) * (self.lanes * self.width)
+        room = self.panel(k)
 
         def panel(i: Value) -> None:
             column = i * self.width
@@ -318,7 +335,7 @@ class _Writer:
         f = self.function("some_rows", {**_OPERANDS, **_BLOCK, **_RANGE})
         get, begin = f.arg, f.arg("begin")
         rows = get("end") - begin
-        work = f.local(self.rows_room(), self.element)
+        work = f.local(self.rows_room(), self.words.kind)
         zero = f.const(0, "i64")
         # Pairs of rows are shared out evenly; an odd row makes a last tile of three, or of one.
         odd = (rows % 2).equals(0).select(zero, least(rows, 3))
@@ -358,19 +375,21 @@ class _Writer:
             key: self.tile_of(f, height, *key)
             for key in dict.fromkeys([(VECS, masked), (VECS, True), (1, True)])
         }
-        copy = pack_rows(module, self.element, spec.a_along_k)
+        copy = pack_rows(module, self.words, spec.a_along_k)
         packs = get("pack_a") > 0
+        steps = self.words.count(get("k"))
         pitch: Any = f.const(_up(self.most, lanes), "i64")
         if spec.a_along_k:
             # An odd number of cache lines apart, rows do not compete.
-            pitch = _ceil(get("k"), 2 * lanes) * (2 * lanes) + lanes
+            pitch = _ceil(steps, 2 * lanes) * (2 * lanes) + lanes
         whole = n // width
         rest = n - whole * width
 
         def row_of_tiles(t: Value) -> None:
             row = t * height
             a, b, c, seed = self.operands(f)
-            work = f.pointer("work", self.element)
+            words = b.as_(self.words.kind)
+            work = f.pointer("work", self.words.kind)
             a = a.at(self.rows_of_a(row, get("a_row")))
             c, seed = c.at(row * get("c_row")), seed.at(row * get("seed_row"))
             f.when(packs, lambda: f.call(copy, a, work, get("a_row"), pitch, height, get("k")))
@@ -381,7 +400,7 @@ class _Writer:
                 like, address = tiles[vecs, edge]
                 column = panel * width
                 f.call(
-                    like, a_at, b.at(panel * get("panel")), c.at(column), seed.at(column), get("k"),
+                    like, a_at, words.at(panel * get("panel")), c.at(column), seed.at(column), steps,
                     a_row, get("b_row"), get("c_row"), get("seed_row"), get("seeded"), get("last"),
                     columns, at=address,
                 )  # fmt: skip
@@ -396,11 +415,13 @@ class _Writer:
 
     def tile_of(self, f: Function, height: Value, vecs: int, edge: bool) -> tuple[Function, Value]:
         """A tile, and the address of the one that is as high as asked."""
+        module, spec = self.module, self.spec
+        word, relu, along_k = self.words.kind, spec.relu, spec.a_along_k
         made = [
-            tile(self.module, self.element, rows, vecs, self.spec.a_along_k, self.spec.relu, edge)
-            for rows in heights(self.module.machine)
+            tile(module, self.element, word, rows, vecs, along_k, relu, edge)
+            for rows in heights(module.machine)
         ]
         address = Value(f, "@" + made[0].name, "ptr")
-        for rows, each in zip(heights(self.module.machine), made, strict=True):
+        for rows, each in zip(heights(module.machine), made, strict=True):
             address = height.equals(rows).select(Value(f, "@" + each.name, "ptr"), address)
         return made[0], address

@@ -30,18 +30,19 @@ def heights(machine: Machine) -> list[int]:
     return [1, 2, 3, *range(4, most_rows(machine) + 1, 2)]
 
 
-def tile(module: Module, element: str, rows: int, vecs: int, a_along_k: bool, relu: bool,
+def tile(module: Module, element: str, word: str, rows: int, vecs: int, a_along_k: bool, relu: bool,
          edge: bool) -> Function:  # fmt: skip
     """The function that computes one tile over one block of k.
 
     C[i, j] = seed[i, j] + sum over k of A[i, k] B[k, j]. `a_row`, `b_row`, `c_row`, `seed_row` are
     strides in elements: of A the distance of rows if they run along k, else that of columns; of
     seed, 0 makes it a bias. `seeded` and `last` are 0 or 1; relu waits for the last block. `columns`
-    are those of the last vector, where `edge`.
+    are those of the last vector, where `edge`. A and B are words (pack.py): of `element`, or pairs of
+    bfloat16 in an i32, multiplied by an instruction that takes denormals for 0.
     """
 
     def write(f: Function) -> None:
-        _write(f, module, element, rows, vecs, a_along_k, relu, edge)
+        _write(f, module, element, word, rows, vecs, a_along_k, relu, edge)
 
     name = f"tile{rows}x{vecs}{'k' if a_along_k else 'm'}{'r' * relu}{'e' * edge}_{element}"
     return module.once(
@@ -50,11 +51,11 @@ def tile(module: Module, element: str, rows: int, vecs: int, a_along_k: bool, re
     )  # fmt: skip
 
 
-def _write(f: Function, module: Module, element: str, rows: int, vecs: int, a_along_k: bool,
+def _write(f: Function, module: Module, element: str, word: str, rows: int, vecs: int, a_along_k: bool,
            relu: bool, edge: bool) -> None:  # fmt: skip
     lanes = module.lanes(element)
     kind = vector(element, lanes)
-    a, b = f.pointer("a", element), f.pointer("b", element)
+    a, b = f.pointer("a", word), f.pointer("b", word)
     a_row, b_row = f.arg("a_row"), f.arg("b_row")
     masks: list[Value | None] = [None] * vecs
     if edge:
@@ -71,14 +72,14 @@ def _write(f: Function, module: Module, element: str, rows: int, vecs: int, a_al
         return heads[base].broadcast((0, a_row, twice)[within], lanes)
 
     def step(_: Value, b_at: Value, *carried: Value) -> list[Any]:
-        row = b_at.pointer(element)
-        heads = [v.pointer(element) for v in carried[: len(bases)]]
+        row = b_at.pointer(word)
+        heads = [v.pointer(word) for v in carried[: len(bases)]]
         sums = carried[len(bases) :]
         columns = [row.load(j * lanes, lanes, masks[j]) for j in range(vecs)]
         made = []
         for i in range(rows):
             x = number(heads, i)
-            made += [f.fma(x, columns[j], sums[i * vecs + j]) for j in range(vecs)]
+            made += [_multiply(f, x, columns[j], sums[i * vecs + j]) for j in range(vecs)]
         onward = [head.at(1 if a_along_k else a_row) for head in heads]
         return [row.at(b_row).address, *(p.address for p in onward), *made]
 
@@ -110,3 +111,12 @@ def _write(f: Function, module: Module, element: str, rows: int, vecs: int, a_al
         for j in range(vecs):
             head.store(sums[i * vecs + j], j * lanes, masks[j])
     f.ret()
+
+
+def _multiply(f: Function, x: Value, y: Value, total: Value) -> Value:
+    """x * y + total; of pairs, both products."""
+    if x.element != "i32":
+        return f.fma(x, y, total)
+    pairs = vector("bfloat", 2 * x.lanes)
+    x, y = (f.emit(pairs, f"bitcast {z.type} {z.name} to {pairs}") for z in (x, y))
+    return f.intrinsic("llvm.x86.avx512bf16.dpbf16ps.512", total.type, total, x, y)

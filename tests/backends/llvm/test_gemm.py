@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def product(spec, a, b, c, seed=None, begin=0, end=None, threads=0):
         stride(c, 0),
         seed_row,
     )
-    work = np.full(spec.workspace(host) + 8, GUARD, a.dtype)
+    work = np.full(spec.workspace(host) + 8, GUARD, c.dtype)
     kernel = call.through_ctypes(build.library(spec).addresses["product"], KINDS)
     given = c if seed is None else seed
     kernel(threads, a, b, c, given, work, plan.numbers(), begin, m if end is None else end)
@@ -216,6 +217,34 @@ def test_a_batch_of_matrices_may_repeat_or_interleave_them(along_k, along_n):
     kernel(0, a, b, c, bias, work, plan.numbers(), 2, count)
 
     np.testing.assert_allclose(c, a @ b + bias[:, None], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.skipif(machine.host().target != "avx512", reason="half types are copied by AVX-512")
+@pytest.mark.parametrize("stored", ["half", "bfloat"])
+@pytest.mark.parametrize("pairs", [True, False])
+@pytest.mark.parametrize(("along_k", "along_n"), LAYOUTS)
+def test_half_types_are_summed_in_float32(stored, pairs, along_k, along_n, monkeypatch):
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    if not pairs:
+        if stored == "half" or not machine.host().has_bf16_dot:
+            pytest.skip("does the same as with pairs")
+        without = replace(machine.host(), has_bf16_dot=False)
+        monkeypatch.setattr(build, "host", lambda: without)
+        monkeypatch.setattr(machine, "host", lambda: without)
+        monkeypatch.setattr(build, "_libraries", type(build._libraries)())
+    rng = np.random.default_rng(10)
+    spec = Gemm("float", along_k, along_n, stored=stored)
+    dtype = np.float16 if stored == "half" else bfloat16
+    for m, k, n in SIZES:
+        a = operand(rng, m, k, along_k, np.float32).astype(dtype)
+        b = operand(rng, k, n, along_n, np.float32).astype(dtype)
+        bias = rng.standard_normal(n).astype(np.float32)
+        memory, c = guarded(m, n, np.float32)
+
+        product(spec, a, b, c, bias)
+
+        close(spec, c, a, b, bias)
+        assert untouched(memory, c)
 
 
 @pytest.fixture(scope="module")
