@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from taper import dtypes
+from taper.backends.gathering import highest
 from taper.dispatch import apply
 from taper.errors import DimError, DtypeError, ShapeError
 from taper.op import Opaque, op, public
@@ -17,19 +18,6 @@ from taper.ops.convert import cast
 from taper.ops.index import IndexAdjoint
 from taper.shapes import broadcast_shapes, canonical_dim
 from taper.tensor import Tensor
-
-
-def along(index: np.ndarray, axis: int) -> tuple[np.ndarray, ...]:
-    """The numpy key that follows `index` along `axis` and counts along the other dimensions."""
-    key = []
-    for d, n in enumerate(index.shape):
-        if d == axis:
-            key.append(index)
-        else:
-            place = [1] * index.ndim
-            place[d] = n
-            key.append(np.arange(n).reshape(place))
-    return tuple(key)
 
 
 @op
@@ -40,11 +28,7 @@ class Gather(Opaque):
     saves = ("input.shape", "index")
 
     def forward(self, m: Any, input: Any, index: Any, *, axis: int) -> Any:
-        if not index.size:
-            return np.empty(index.shape, input.dtype)
-        if input.ndim == 0 or index.ndim == 0:
-            return input.reshape(-1)[index.reshape(-1)].reshape(index.shape)
-        return input[along(index, axis)]
+        return m.gather(input, index, axis)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, index: Any, *, axis: int) -> Any:
         from taper.ops.scatter import ScatterAdd
@@ -63,7 +47,7 @@ class IndexSelect(Opaque):
     def forward(self, m: Any, input: Any, index: Any, *, axis: int) -> Any:
         if input.ndim == 0:
             return input.reshape(1)[index].reshape(())
-        return np.take(input, index.reshape(-1), axis)
+        return m.take_slices(input, index.reshape(-1), axis)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, index: Any, *, axis: int) -> Any:
         from taper.ops.index_write import IndexAdd
@@ -114,7 +98,7 @@ def check_index(name: str, index: Tensor) -> None:
 
 def check_range(index: np.ndarray, extent: int, axis: int) -> None:
     """Raises: RuntimeError for an index below 0 or not below `extent`."""
-    if index.size and (index.min() < 0 or index.max() >= extent):
+    if index.size and highest(index) >= extent:
         bad = index[(index < 0) | (index >= extent)].flat[0]
         raise ShapeError(f"index {bad} is out of bounds for dimension {axis} with size {extent}")
 
@@ -163,7 +147,7 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
             f"index_select(): Index to scalar can have only 1 value, got {places.size} value(s)"
         )
     extent = array.shape[axis] if array.ndim else 1
-    if places.size and (places.min() < 0 or places.max() >= extent):
+    if places.size and highest(places) >= extent:
         raise DimError("index out of range in self")
     return apply(IndexSelect, input, index, axis=axis)
 

@@ -15,24 +15,6 @@ from taper.ops.scatter import REDUCTIONS, ScatterReduce, filling
 from taper.shapes import canonical_dim
 from taper.tensor import Tensor, wrap
 
-
-def add_rows(target: np.ndarray, index: np.ndarray, rows: np.ndarray) -> None:
-    """target[index[i]] += rows[i], counting repeated indices.
-
-    Sorted runs are summed by one reduceat: several times faster than np.add.at on rows.
-    """
-    if index.size == 0 or rows.size == 0:
-        return
-    if rows.ndim == 1:
-        np.add.at(target, index, rows)
-        return
-    order = np.argsort(index, kind="stable")
-    ordered = index[order]
-    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-    sums = np.add.reduceat(rows[order], starts, axis=0, dtype=rows.dtype)
-    target[ordered[starts]] += sums
-
-
 # ---------------------------------------------------------------- a vector index
 
 
@@ -45,19 +27,12 @@ class IndexAdd(Opaque):
     saves = ("source.shape", "index")
 
     def forward(self, m: Any, input: Any, source: Any, index: Any, *, axis: int, alpha: Any) -> Any:
-        made = np.array(input, order="C")
         if alpha != 1:
             source = source * as_array(alpha, input.dtype)
         index = index.reshape(-1)
         if input.ndim == 0:
-            np.add.at(made.reshape(1), index, source.reshape(-1))
-        else:
-            add_rows(
-                np.moveaxis(made, axis, 0),
-                index,
-                np.moveaxis(source.reshape(-1) if source.ndim == 0 else source, axis, 0),
-            )
-        return made
+            return m.add_slices(input.reshape(1), index, source.reshape(-1)).reshape(())
+        return m.add_slices(input, index, source.reshape(-1) if source.ndim == 0 else source, axis)
 
     def vjp(
         self,

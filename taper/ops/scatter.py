@@ -11,46 +11,15 @@ from typing import Any
 import numpy as np
 
 from taper import dtypes
+from taper.backends.gathering import scattered
 from taper.dispatch import apply, as_array
 from taper.errors import DtypeError, ShapeError
 from taper.op import Opaque, op, public
 from taper.ops.arithmetic import conj_of
 from taper.ops.convert import cast
-from taper.ops.gather import Gather, along, check_index, check_range
+from taper.ops.gather import Gather, check_index, check_range
 from taper.shapes import canonical_dim
 from taper.tensor import Tensor, wrap
-
-# ---------------------------------------------------------------- arrays
-
-
-def _places(shape: tuple[int, ...], index: np.ndarray, axis: int) -> np.ndarray:
-    """Flat positions, within a row-major array of `shape`, that `index` names along `axis`."""
-    flat: Any = np.zeros((), np.int64)
-    step = 1
-    for d, each in reversed(list(enumerate(along(index, axis)))):
-        flat = flat + each * step
-        step *= shape[d]
-    return flat
-
-
-def _corner(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The elements at the front of every dimension."""
-    return array if array.shape == shape else array[tuple(map(slice, shape))]
-
-
-def _scattered(input: np.ndarray, index: np.ndarray, source: Any, axis: int, how: Any) -> Any:
-    """A copy of `input` with `how(flat elements, flat positions, values)` done to it."""
-    made = np.array(input, order="C")
-    if not index.size:
-        return made
-    if index.ndim == 0 or made.ndim == 0:
-        places = index.reshape(-1)
-        values = source.reshape(-1)[: places.size]
-    else:
-        places = _places(made.shape, index, axis).reshape(-1)
-        values = _corner(source, index.shape).reshape(-1) if source.ndim else source
-    how(made.reshape(-1), places, values)
-    return made
 
 
 def _set(flat: np.ndarray, places: np.ndarray, values: np.ndarray) -> None:
@@ -68,7 +37,7 @@ class Scatter(Opaque):
     saves = ("src.shape", "index")
 
     def forward(self, m: Any, input: Any, src: Any, index: Any, *, axis: int) -> Any:
-        return _scattered(input, index, src, axis, _set)
+        return scattered(input, index, src, axis, _set)
 
     def vjp(
         self,
@@ -117,7 +86,7 @@ class ScatterAdd(Opaque):
     saves = ("src.shape", "index")
 
     def forward(self, m: Any, input: Any, src: Any, index: Any, *, axis: int) -> Any:
-        return _scattered(input, index, src, axis, np.add.at)
+        return m.scatter_add(input, index, src, axis)
 
     def vjp(
         self,
@@ -180,18 +149,18 @@ class ScatterReduce(Opaque):
     ) -> Any:
         start = input
         if not include_self and index.size:
-            start = _scattered(
+            start = scattered(
                 input,
                 index,
                 np.asarray(_neutral(reduce, input.dtype), input.dtype),
                 axis,
                 _set,
             )
-        made = _scattered(start, index, src, axis, _UFUNCS[reduce].at)
+        made = scattered(start, index, src, axis, _UFUNCS[reduce].at)
         if reduce == "mean":
             made = _divided(
                 made,
-                _scattered(
+                scattered(
                     np.full(input.shape, int(include_self)),
                     index,
                     np.asarray(1),

@@ -62,13 +62,16 @@ def write_entry(module: Module, name: str, kernel: Function, kinds: Sequence[str
     """Writes `name`, which calls `kernel` with Python's arguments.
 
     `kinds` has a word for each parameter of the kernel: "array" (its data address), "int" (i64) or
-    "float" (double).
+    "float" (double). The entry returns an int where the kernel returns an i64, else None.
     """
     entry = module.function(
         name, "ptr", False, ("owner", "args"), owner="ptr", args="ptr", nargs="i64"
     )
-    entry.call(kernel, *[read_argument(entry, i, kind) for i, kind in enumerate(kinds)])
-    end_entry(entry)
+    made = entry.call(kernel, *[read_argument(entry, i, kind) for i, kind in enumerate(kinds)])
+    if kernel.result == "i64":
+        entry.ret(entry.intrinsic("PyLong_FromLongLong", "ptr", made))
+    else:
+        end_entry(entry)
 
 
 def read_argument(entry: Function, index: int, kind: str) -> Value:
@@ -93,32 +96,35 @@ def end_entry(entry: Function) -> None:
     entry.ret(none)
 
 
-def builtin(name: str, address: int) -> Callable[..., None]:
+def builtin(name: str, address: int) -> Callable[..., Any]:
     """A built-in function of Python around machine code that `write_entry` wrote."""
     definition = _MethodDef(name.encode(), address, _FASTCALL, None)
     _kept.append(definition)
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.restype = ctypes.py_object
     make.argtypes = [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
-    made: Callable[..., None] = make(ctypes.addressof(definition), None, name)
+    made: Callable[..., Any] = make(ctypes.addressof(definition), None, name)
     return made
 
 
 _CTYPES = {"array": ctypes.c_void_p, "int": ctypes.c_int64, "float": ctypes.c_double}
 
 
-def through_ctypes(address: int, kinds: Sequence[str]) -> Callable[..., None]:
+def through_ctypes(address: int, kinds: Sequence[str], result: str = "void") -> Callable[..., Any]:
     """The kernel itself as a Python function that takes the same arguments, by way of ctypes.
+
+    `result` is "i64" for a kernel that returns one.
 
     It lets go of the interpreter lock, so it is also the way for kernels that run for long.
     """
-    function = ctypes.CFUNCTYPE(None, *[_CTYPES[k] for k in kinds])(address)
+    returned = ctypes.c_int64 if result == "i64" else None
+    function = ctypes.CFUNCTYPE(returned, *[_CTYPES[k] for k in kinds])(address)
     places = [i for i, kind in enumerate(kinds) if kind == "array"]
 
-    def called(*args: Any) -> None:
+    def called(*args: Any) -> Any:
         own = list(args)
         for place in places:
             own[place] = own[place].__array_interface__["data"][0]
-        function(*own)
+        return function(*own)
 
     return called

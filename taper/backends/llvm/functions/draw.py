@@ -7,7 +7,6 @@ words is a Generator, of which only `engine_state()` and `words()` are used.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -15,14 +14,13 @@ from typing import Any
 import numpy as np
 
 from taper.backends.llvm.draw import Below, Mapped, Normal, Permutation, Uniform
-from taper.backends.llvm.functions.pointwise import Kernel, kernel_of
+from taper.backends.llvm.loaded import kernel
 
 PUBLISHED = ("draws",)
 
 Array = np.ndarray
 
 _ELEMENTS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
-_kernel: Callable[[Any], Kernel] = functools.cache(kernel_of)
 
 
 def _element(dtype: np.dtype) -> str | None:
@@ -45,8 +43,7 @@ def uniform(generator: Any, count: int, low: float, high: float, dtype: np.dtype
     if element == "float":
         span = float(np.float32(high) - np.float32(low))
     out = np.empty(count, dtype)
-    kernel = _kernel(Uniform(element))
-    kernel(generator.engine_state(), out, float(low), span, float(high), count)
+    kernel(Uniform(element))(generator.engine_state(), out, float(low), span, float(high), count)
     return out
 
 
@@ -67,15 +64,15 @@ def normal(
     element = _element(dtype)
     if element is None or not contiguous:
         return None
-    kernel = _kernel(Normal(element))
+    fill = kernel(Normal(element))
     mean, std, state = float(mean), float(std), generator.engine_state()
     values = _empty(element, count)
     rest = count % 16
-    kernel(state, values, mean, std, count - rest)
+    fill(state, values, mean, std, count - rest)
     if rest:  # 16 new ones give the last 16 values anew
         if dtype.itemsize >= 4:
             generator.words(rest * (dtype.itemsize // 4))
-        kernel(state, values[count - 16 :], mean, std, 16)
+        fill(state, values[count - 16 :], mean, std, 16)
     return values.astype(dtype, copy=False)
 
 
@@ -83,7 +80,7 @@ def below(generator: Any, count: int, p: float) -> Array:
     """Whether each of `count` uniform float64 numbers is below p."""
     out = np.empty(count, np.bool_)
     limit = math.ceil(math.ldexp(p, 53))
-    _kernel(Below("i8"))(generator.engine_state(), out, limit, 0.0, count)
+    kernel(Below("i8"))(generator.engine_state(), out, limit, 0.0, count)
     return out
 
 
@@ -96,7 +93,7 @@ def below_scaled(
         return None
     out = np.empty(count, dtype)
     limit = math.ceil(math.ldexp(p, 53))
-    _kernel(Below(element))(generator.engine_state(), out, limit, float(scale), count)
+    kernel(Below(element))(generator.engine_state(), out, limit, float(scale), count)
     return out
 
 
@@ -106,7 +103,7 @@ def _mapped(formula: str, generator: Any, count: int, first: float, second: floa
     if element is None:
         return None
     out = _empty(element, count)
-    _kernel(Mapped(formula, element))(generator.engine_state(), out, first, second, count)
+    kernel(Mapped(formula, element))(generator.engine_state(), out, first, second, count)
     return out.astype(dtype, copy=False)
 
 
@@ -132,7 +129,7 @@ def permutation(generator: Any, n: int) -> Array | None:
     if n >= 1 << 27:  # from there on, words of 64 bits may be drawn
         return None
     out = np.empty(n, np.int64)
-    _kernel(Permutation())(generator.engine_state(), out, n)
+    kernel(Permutation())(generator.engine_state(), out, n)
     return out
 
 
