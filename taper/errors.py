@@ -73,6 +73,17 @@ def location(frame: FrameType | None = None) -> str:
     return "".join(f"\n  {line}" for line in lines)
 
 
+def warn(text: str, category: type[Warning] = UserWarning) -> None:
+    """A warning at the line outside of taper that led here, however deep the call is."""
+    import warnings
+
+    package = __name__.partition(".")[0]
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and _package_of(frame) == package:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, category, stacklevel=level)
+
+
 def annotate(error: BaseException) -> None:
     """Adds a note to an error on its way out of a module: the op with its arguments, and where.
 

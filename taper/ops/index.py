@@ -14,7 +14,7 @@ import numpy as np
 from taper.autograd.grad_mode import mode
 from taper.dispatch import apply, assign, check_history, check_overlap, check_writable, store, touch
 from taper.dtypes import c_name, cpp_name
-from taper.errors import DimError, ShapeError
+from taper.errors import DimError, ShapeError, warn
 from taper.op import Opaque, op, public
 from taper.ops.arguments import require_tensor
 from taper.ops.view_ops import Select, Slice, slicing
@@ -134,26 +134,37 @@ def _checked_index(index: Tensor) -> Tensor:
     kind = index._array.dtype.kind
     if kind in "iub":
         if index._array.dtype == np.uint8:
-            import warnings
-
-            warnings.warn(
+            warn(
                 "indexing with dtype torch.uint8 is now deprecated, please use a dtype "
-                "torch.bool instead.",
-                UserWarning,
-                stacklevel=5,
+                "torch.bool instead."
             )
             return wrap(index._array != 0)
         return index
     raise DimError("tensors used as indices must be long, int, byte or bool tensors")
 
 
+def _is_like_a_tuple(key: Any) -> bool:
+    """Whether a list is read as one index for each dimension, which PyTorch took from old numpy."""
+    if not isinstance(key, (list, range)) or len(key) >= 32:
+        return False
+    for each in key:
+        if each is None or each is Ellipsis or isinstance(each, _INDICES):
+            warn(
+                "Using a non-tuple sequence for multidimensional indexing is deprecated and will "
+                "be changed in pytorch 2.9; use x[tuple(seq)] instead of x[seq]. In pytorch 2.9 "
+                "this will be interpreted as tensor index, x[torch.tensor(seq)], which will "
+                "result either in an error or a different result"
+            )
+            return True
+    return False
+
+
+_INDICES = (slice, Tensor, list, tuple, range, np.ndarray)
+
+
 def parse(shape: tuple[int, ...], key: Any) -> tuple[tuple[Any, ...], list[Tensor], list[Any]]:
     """(basic key, index tensors, spec over the dimensions that the basic key leaves)."""
-    items = list(key) if isinstance(key, tuple) else [key]
-    if isinstance(key, list) and any(
-        isinstance(k, (slice, Tensor)) or k is None or k is Ellipsis for k in key
-    ):
-        items = key
+    items = list(key) if isinstance(key, tuple) or _is_like_a_tuple(key) else [key]
     parsed: list[Any] = []
     used = 0
     for item in items:
@@ -381,6 +392,11 @@ def setitem(self: Tensor, key: Any, value: Any) -> None:
     assign(view, source, "copy_")
 
 
+def delitem(self: Tensor, key: Any) -> None:
+    """Raises: TypeError. A tensor has a fixed size; index what is to stay."""
+    raise TypeError("Tensor does not support deleting items")
+
+
 def _fit(source: np.ndarray, shape: tuple[int, ...], indexed: bool = False) -> np.ndarray:
     """The source without leading dimensions of size 1 that the target lacks."""
     while source.ndim > len(shape) and source.shape[0] == 1:
@@ -396,10 +412,14 @@ def _fit(source: np.ndarray, shape: tuple[int, ...], indexed: bool = False) -> n
                     f"{len(shape) - back}.  Target sizes: {list(shape)}.  Tensor sizes: "
                     f"{list(source.shape)}"
                 ) from None
-        raise ShapeError(
-            f"shape mismatch: value tensor of shape {list(source.shape)} cannot be "
-            f"broadcast to indexing result of shape {list(shape)}"
-        ) from None
+        raise ShapeError(_mismatch(source.shape, shape)) from None
+
+
+def _mismatch(given: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    return (
+        f"shape mismatch: value tensor of shape {list(given)} cannot be broadcast to indexing "
+        f"result of shape {list(shape)}"
+    )
 
 
 def _put_indexed(
@@ -466,6 +486,11 @@ def index_put_(input: Tensor, indices: Any, values: Tensor, accumulate: bool = F
         )
     taped = mode.grad and (values.requires_grad or input.requires_grad)
     _check_bounds(input, basic, found, spec)
+    if values._array.ndim:
+        key = numpy_key([i._array for i in found], tuple(spec))
+        shape = _picked_shape(input._array[(*basic, ...)], key)
+        if values._array.ndim > len(shape):  # x[i] = values would drop sizes of 1 in front
+            raise ShapeError(_mismatch(values._array.shape, shape))
     _put_indexed(input, basic, found, _trim(spec), values, accumulate, taped)
     return input
 
@@ -478,3 +503,4 @@ def index_put(input: Tensor, indices: Any, values: Tensor, accumulate: bool = Fa
 
 setattr(Tensor, "__getitem__", getitem)  # noqa: B010 - mypy refuses the plain assignment
 setattr(Tensor, "__setitem__", setitem)  # noqa: B010
+setattr(Tensor, "__delitem__", delitem)  # noqa: B010

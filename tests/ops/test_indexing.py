@@ -105,9 +105,45 @@ def test_a_number_is_applied_before_the_index_tensors_are_unlike_in_numpy(x):
     assert X[0, :, [3, 3]].shape == (2, 3)
 
 
-def test_a_list_of_slices_is_a_tuple_and_a_list_of_floats_is_truncated(x):
-    assert x[[0, slice(1, 2)]].shape == (1, 4)
+def test_a_list_of_floats_is_truncated(x):
     assert x[[1.5]].tolist() == x[[1]].tolist()
+
+
+@pytest.mark.parametrize(
+    "key", [[0, slice(1, 2)], [[0, 1], [1, 2]], [(0, 1), [1]], [[0, 1], None], [np.array([1, 0])]]
+)
+def test_a_list_of_sequences_or_slices_is_read_as_a_tuple_with_a_warning(x, key):
+    """The warning names the line that indexes, however deep the call is inside."""
+    with pytest.warns(UserWarning, match="Using a non-tuple sequence") as caught:
+        found = x[key]
+
+    assert found.tolist() == x[tuple(key)].tolist()
+    assert caught[0].filename == __file__
+
+
+def test_masks_of_bytes_warn_at_the_line_that_indexes(x):
+    with pytest.warns(UserWarning, match="indexing with dtype torch.uint8") as caught:
+        assert x[tensor([1, 0], dtype=taper.uint8)].shape == (1, 3, 4)
+
+    assert caught[0].filename == __file__
+
+
+def test_items_cannot_be_deleted(x):
+    with pytest.raises(TypeError, match="Tensor does not support deleting items"):
+        del x[0]
+
+
+def test_index_put_refuses_values_of_more_dimensions_than_it_picks():
+    """x[i] = values drops sizes of 1 in front; index_put_ does not."""
+    x, i = taper.zeros(3), tensor([0, 1])
+
+    x[i] = taper.ones(1, 2)
+    with pytest.raises(RuntimeError, match=r"value tensor of shape \[1, 2\] cannot be broadcast"):
+        x.index_put_((i,), taper.ones(1, 2))
+    with pytest.raises(RuntimeError, match=r"result of shape \[\]"):
+        tensor(1.0).index_put([], tensor([1.0]), True)
+
+    assert x.tolist() == [1.0, 1.0, 0.0]
 
 
 def test_a_python_bool_adds_a_dimension(x):
