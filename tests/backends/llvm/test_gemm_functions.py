@@ -19,11 +19,13 @@ def same(made, wanted, roots=1):
 
 
 def arrays(*shapes, dtype=np.float32, seed=0):
+    if dtype == "bfloat16":
+        dtype = pytest.importorskip("ml_dtypes").bfloat16
     rng = np.random.default_rng(seed)
     return [(rng.standard_normal(shape) * 4).astype(dtype) for shape in shapes]
 
 
-@pytest.mark.parametrize("dtype", ["f4", "f8", "f2", "i8", "i4", "c8"])
+@pytest.mark.parametrize("dtype", ["f4", "f8", "f2", "bfloat16", "i8", "i4", "c8"])
 @pytest.mark.parametrize(("m", "k", "n"), [(1, 1, 1), (5, 3, 4), (33, 70, 1), (64, 150, 65), (0, 4, 5),
                                            (4, 0, 5), (4, 5, 0)])  # fmt: skip
 def test_a_layer_and_its_gradients_agree_with_the_reference(dtype, m, k, n):
@@ -69,10 +71,13 @@ def test_every_way_of_striding_is_read_rightly():
         ((7, 5), (3, 5, 0)),
     ],
 )
-def test_batches_broadcast_as_numpy_does(left, right):
-    x, y = arrays(left, right)
+@pytest.mark.parametrize("dtype", ["f4", "f2", "bfloat16"])
+def test_batches_broadcast_as_numpy_does(left, right, dtype):
+    x, y = arrays(left, right, dtype=dtype)
 
-    same(np.asarray(gemm.matmul(x, y)).copy(), np.asarray(np.matmul(x, y)).copy(), 10)
+    made, wanted = gemm.matmul(x, y), reference.matmul(x, y)
+
+    same(np.asarray(made).copy(), np.asarray(wanted).copy(), 10)
 
 
 def test_heads_of_attention_are_multiplied_where_they_lie():

@@ -1,8 +1,8 @@
 """Matrix products on kernels: `matmul` and `linear`, as in backends/products.py.
 
-float32 and float64 go to the tiles of gemm.py if one dimension of each factor runs along its
+Floating-point products go to the tiles of gemm.py if one dimension of each factor runs along its
 memory, whatever the other strides; few columns, and single rows, to dots.py. Everything else stays
-with the reference. A row's bits are the same in a batch of any size but one.
+with the reference, and so do the half types where the processor has no AVX-512. A row's bits are the same in a batch of any size but one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ Kernel = Callable[..., None]
 Shape = tuple[int, ...]
 
 _DTYPES: dict[str, np.dtype] = {"float": np.dtype("f4"), "double": np.dtype("f8")}
-_ELEMENTS = {dtype: element for element, dtype in _DTYPES.items()}
 # Shapes whose plans are remembered; all are forgotten when there are more.
 _MOST_PLANS = 4096
 # Multiplications from which threads are worth waking (some 20 us of one core).
@@ -62,10 +61,23 @@ def _kernel(spec: Any, name: str, kinds: tuple[str, ...]) -> Kernel:
     return call.through_ctypes(addresses[name], kinds)
 
 
+def _types(dtype: np.dtype) -> tuple[str, str] | None:
+    """The type that products of a dtype are summed in, and that of their factors if it is another."""
+    for element, own in _DTYPES.items():
+        if dtype == own:
+            return element, ""
+    if host().target == "avx512":  # elsewhere loads of half a vector are slow
+        if dtype == np.float16:
+            return "float", "half"
+        if dtype.name == "bfloat16":
+            return "float", "bfloat"
+    return None
+
+
 class Tiled:
     """A product by the kernels of gemm.py."""
 
-    __slots__ = ("_batched", "_cost", "_numbers", "_product", "_work", "columns")
+    __slots__ = ("_batched", "_cost", "_numbers", "_product", "_work", "columns", "dtype")
 
     # Calls share this memory, one at a time: a built-in keeps the interpreter to itself, and the
     # way through ctypes, which does not, takes the lock.
@@ -77,6 +89,7 @@ class Tiled:
         if memory is None:
             memory = np.empty(spec.workspace(host()), _DTYPES[spec.element])
             self._memory[spec.element] = memory
+        self.dtype = _DTYPES[spec.element]
         self._work, self._numbers = memory, plan.numbers()
         self.columns = plan.n
         self._cost = plan.n * plan.k * max(1, plan.rows)
@@ -108,10 +121,11 @@ class Tiled:
 class Dotted:
     """A product of few columns, or of one row, by the kernel of dots.py."""
 
-    __slots__ = ("_kernel", "_sizes", "_swapped", "columns")
+    __slots__ = ("_kernel", "_sizes", "_swapped", "columns", "dtype")
 
     def __init__(self, spec: Dots, sizes: Shape, columns: int, swapped: bool) -> None:
         self._kernel = _kernel(spec, "kernel", dots.KINDS)
+        self.dtype = _DTYPES[spec.element]
         self._sizes, self.columns, self._swapped = sizes, columns, swapped
 
     def run(self, a: Array, b: Array, c: Array, seed: Array, rows: int) -> None:
@@ -131,49 +145,51 @@ def _layout(shape: Shape, strides: Shape, size: int) -> tuple[bool, int] | None:
     return None
 
 
-def _tiled(element: str, a_strides: Shape, shape: Shape, b_strides: Shape,
+def _tiled(dtype: np.dtype, a_strides: Shape, shape: Shape, b_strides: Shape,
            seed_row: int | None = None, **batch: int) -> Tiled | None:  # fmt: skip
     """A plan for factors of which one dimension each runs along memory."""
     k, n = shape
-    size = _DTYPES[element].itemsize
+    size, types = dtype.itemsize, _types(dtype)
+    if types is None:
+        return None
+    element, stored = types
     left, right = _layout((2, k), a_strides, size), _layout(shape, b_strides, size)
     if left is None or right is None:
         return None
-    spec = Gemm(element, left[0], right[0])
+    spec = Gemm(element, left[0], right[0], stored=stored)
     return Tiled(spec, spec.plan(host(), n, k, left[1], right[1], n, seed_row, **batch))
 
 
-def _dotted(element: str, a_strides: Shape, shape: Shape, b_strides: Shape, biased: bool,
+def _dotted(dtype: np.dtype, a_strides: Shape, shape: Shape, b_strides: Shape, biased: bool,
             single: bool) -> Dotted | None:  # fmt: skip
     """A plan for few columns or a single row, if k runs along both factors."""
     k, n = shape
-    size = _DTYPES[element].itemsize
+    size, types = dtype.itemsize, _types(dtype)
     few = n <= dots.MOST_COLUMNS
-    if not (few or single) or a_strides[1] != size or b_strides[0] != size:
+    if types is None or types[1] or not (few or single):
+        return None
+    if not k or a_strides[1] != size or b_strides[0] != size:
         return None
     rows = (a_strides[0], b_strides[1])
     if any(stride % size for stride in rows):
         return None
     a_row, b_row = (stride // size for stride in rows)
     if few:
-        spec = Dots(element, n, "columns" if biased else "")
+        spec = Dots(types[0], n, "columns" if biased else "")
         return Dotted(spec, (a_row, b_row, k), n, False)
-    return Dotted(Dots(element, 1, "rows" if biased else ""), (b_row, 0, k), n, True)
+    return Dotted(Dots(types[0], 1, "rows" if biased else ""), (b_row, 0, k), n, True)
 
 
 def _matrix_plan(dtype: np.dtype, a_strides: Shape, shape: Shape, b_strides: Shape, single: bool,
                  bias: Shape | None = None) -> Tiled | Dotted | None:  # fmt: skip
     """The plan of a @ b + bias; `single` if a has one row."""
-    element = _ELEMENTS.get(dtype)
     k, n = shape
-    if element is None or not n or (bias is not None and bias[0] != dtype.itemsize):
+    if not n or (bias is not None and bias[0] != dtype.itemsize):
         return None
-    if not k:
-        return _tiled(element, a_strides, shape, b_strides, None if bias is None else 0)
-    found = _dotted(element, a_strides, shape, b_strides, bias is not None, single)
-    if found is not None or (single and k * n > _SINGLE):
-        return found
-    return _tiled(element, a_strides, shape, b_strides, None if bias is None else 0)
+    found = _dotted(dtype, a_strides, shape, b_strides, bias is not None, single)
+    if found is None and not (single and k * n > _SINGLE and dtype.itemsize > 2):
+        return _tiled(dtype, a_strides, shape, b_strides, None if bias is None else 0)
+    return found
 
 
 def _linear_plan(dtype: np.dtype, a_strides: Shape, shape: Shape, w_strides: Shape, single: bool,
@@ -184,12 +200,11 @@ def _linear_plan(dtype: np.dtype, a_strides: Shape, shape: Shape, w_strides: Sha
 def _batch_plan(dtype: np.dtype, a_shape: Shape, a_strides: Shape, b_shape: Shape,
                 b_strides: Shape) -> Tiled | None:  # fmt: skip
     """The plan of the last dimension of a batch."""
-    element, size = _ELEMENTS.get(dtype), dtype.itemsize
-    rows, n = a_shape[1], b_shape[2]
-    if element is None or not n or a_strides[0] % size or b_strides[0] % size:
+    size, rows, n = dtype.itemsize, a_shape[1], b_shape[2]
+    if not n or a_strides[0] % size or b_strides[0] % size:
         return None
     return _tiled(
-        element, a_strides[1:], b_shape[1:], b_strides[1:], rows=rows,
+        dtype, a_strides[1:], b_shape[1:], b_strides[1:], rows=rows,
         a_batch=a_strides[0] // size, b_batch=b_strides[0] // size, c_batch=rows * n,
     )  # fmt: skip
 
@@ -206,9 +221,12 @@ def linear(x: Array, w: Array, bias: Array | None) -> Array:
     ]
     if plan is None:
         return reference.linear(x, w, bias)
-    y = np.empty((rows, plan.columns), dtype)
-    plan.run(x, w, y, y if bias is None else bias, rows)
-    return y
+    y = np.empty((rows, plan.columns), plan.dtype)
+    if plan.dtype is dtype:
+        plan.run(x, w, y, y if bias is None else bias, rows)
+        return y
+    plan.run(x, w, y, y if bias is None else bias.astype(plan.dtype), rows)
+    return y.astype(dtype)
 
 
 def matmul(x: Array, y: Array) -> Array:
@@ -221,9 +239,9 @@ def matmul(x: Array, y: Array) -> Array:
         plan = _matrix_plans[dtype, x.strides, shape, y.strides, rows == 1]
         if plan is None:
             return reference.matmul(x, y)
-        made = np.empty((rows, plan.columns), dtype)
+        made = np.empty((rows, plan.columns), plan.dtype)
         plan.run(x, y, made, made, rows)
-        return made
+        return made if plan.dtype is dtype else made.astype(dtype)
     if x.ndim < 3 or y.ndim < 3 or y.dtype is not dtype or x.shape[-1] != y.shape[-2]:
         return reference.matmul(x, y)
     return _batches(x, y)
@@ -238,10 +256,7 @@ def _batches(x: Array, y: Array) -> Array:
     if plan is None:
         return reference.matmul(x, y)
     lead, (count, rows) = x.shape[:-3], x.shape[-3:-1]
-    made = np.empty((*lead, count, rows, plan.columns), x.dtype)
-    if not lead:
-        plan.run_batch(x, y, made, count)
-        return made
+    made = np.empty((*lead, count, rows, plan.columns), plan.dtype)
     for place in np.ndindex(*lead):
         plan.run_batch(x[place], y[place], made[place], count)
-    return made
+    return made.astype(x.dtype, copy=False)
