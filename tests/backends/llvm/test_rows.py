@@ -12,7 +12,9 @@ import pytest
 
 pytest.importorskip("llvmlite")
 
+from taper.backends import rows as plain
 from taper.backends.llvm import build, call, machine, rows
+from taper.backends.llvm.functions import rows as functions
 
 COLUMNS = [1, 2, 7, 10, 16, 17, 33, 64, 100, 128, 129, 250, 257, 1000]
 DTYPES = [np.float32, np.float64]
@@ -224,3 +226,100 @@ def test_a_smaller_processor_passes_too():
     )  # fmt: skip
 
     assert shown.returncode == 0, shown.stdout[-2000:]
+
+
+# ---------------------------------------------------------------- the functions that ops call
+
+
+def arrays_of(shape: tuple[int, ...]) -> list[np.ndarray]:
+    """The same numbers laid out in several ways, and in dtypes with and without kernels."""
+    x = np.random.default_rng(0).normal(size=shape)
+    double = np.random.default_rng(1).normal(size=(*shape[:-1], 2 * shape[-1]))
+    made = [x, x.astype(np.float32), np.asfortranarray(x), double[..., ::2], x.astype(np.float16)]
+    return [*made, x.astype(np.float32)[:0]]
+
+
+@pytest.mark.parametrize("shape", [(40,), (4, 50), (3, 4, 20), (600, 9), (2, 3), (30, 2000)])
+def test_sums_and_maxima_agree_with_numpys_over_any_axes(shape):
+    axes = [None, -1, 0, tuple(range(len(shape)))]
+    if len(shape) > 2:
+        axes += [(0, 1), (1, 2), (0, 2), 1, (2, 1), (-1, -2)]
+    for x in arrays_of(shape):
+        for axis in axes:
+            for keepdims in (False, True):
+                found = functions.sum(x, axis=axis, keepdims=keepdims)
+                wanted = np.sum(x, axis=axis, keepdims=keepdims)
+                assert (found.shape, found.dtype) == (wanted.shape, wanted.dtype)
+                bound = 30 * np.finfo(x.dtype).eps
+                np.testing.assert_allclose(found, wanted, rtol=bound, atol=bound * 1000)
+                if x.size:
+                    found = functions.max(x, axis=axis, keepdims=keepdims)
+                    wanted = np.max(x, axis=axis, keepdims=keepdims)
+                    assert found.dtype == wanted.dtype
+                    np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_sum_of_many_elements_is_cut_the_same_way_always():
+    x = np.random.default_rng(0).random(300_001).astype(np.float32)
+
+    assert functions.sum(x) == np.float32(math.fsum(x.tolist()))
+    assert functions.sum(x.reshape(1, -1), axis=(0, 1)) == functions.sum(x)
+    tall = x[:300_000].reshape(-1, 3)
+    np.testing.assert_array_equal(
+        functions.column_sums(tall), tall.sum(0, dtype=np.float64).astype(np.float32)
+    )
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+@pytest.mark.parametrize("shape", [(40,), (4, 50), (3, 4, 20), (2, 3), (5, 2000)])
+def test_softmax_of_every_layout_agrees_with_the_reference(name, shape):
+    for x in arrays_of(shape):
+        x = x.astype(np.float32) if x.dtype == np.float16 else x
+        for axis in {0, len(shape) - 1, -1}:
+            out = getattr(functions, name)(x, axis)
+            np.testing.assert_allclose(out, getattr(plain, name)(x, axis), rtol=1e-5, atol=1e-6)
+            grad = np.ascontiguousarray(x[::-1])
+            found = getattr(functions, f"{name}_grad")(grad, out, axis)
+            wanted = getattr(plain, f"{name}_grad")(grad, out, axis)
+            np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(256, 10), (3, 5), (40, 300), (1, 100)])
+def test_cross_entropy_agrees_with_the_reference(shape):
+    for x in arrays_of(shape):
+        if x.dtype == np.float16 or not x.size:
+            continue
+        target = np.random.default_rng(0).integers(0, shape[1], shape[0])
+        for classes in (target, np.repeat(target, 2)[::2]):
+            found, wanted = functions.softmax_loss(x, classes), plain.softmax_loss(x, classes)
+            for got, right in zip(found, wanted, strict=True):
+                np.testing.assert_allclose(got, right, rtol=1e-5, atol=1e-6)
+            for share in (np.array(0.25, x.dtype), np.linspace(0, 1, shape[0]).astype(x.dtype)):
+                got = functions.softmax_loss_grad(found[0], classes, share)
+                right = plain.softmax_loss_grad(found[0], classes, share)
+                np.testing.assert_allclose(got, right, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("shape", [(256, 64), (3, 5), (300, 700), (1, 100), (129, 10)])
+@pytest.mark.parametrize("needs", [(True, True, True), (True, False, False), (False, True, True)])
+def test_layer_norm_agrees_with_the_reference(shape, needs):
+    weight = np.random.default_rng(1).normal(size=shape[1])
+    for x in arrays_of(shape):
+        if x.dtype == np.float16 or not x.size:
+            continue
+        w = weight.astype(x.dtype)
+        bound = (
+            {"rtol": 1e-3, "atol": 2e-4} if x.dtype == np.float32 else {"rtol": 1e-9, "atol": 1e-9}
+        )
+        for parameters in ((w, w), (w, None), (None, None)):
+            found = functions.normalize_rows(x, *parameters, 1e-5)
+            wanted = plain.normalize_rows(x, *parameters, 1e-5)
+            for got, right in zip(found[:3], wanted[:3], strict=True):
+                np.testing.assert_allclose(got, right, **bound)
+            grad = np.ascontiguousarray(x[::-1])
+            back = functions.normalize_rows_grad(grad, x, parameters[0], *found[1:], needs)
+            right_back = plain.normalize_rows_grad(grad, x, parameters[0], *wanted[1:], needs)
+            for got, right in zip(back, right_back, strict=True):
+                assert (got is None) == (right is None)
+                if got is not None:
+                    np.testing.assert_allclose(got, right, **bound)

@@ -216,7 +216,9 @@ def column_sums(x: Array) -> Array:
         return plain.column_sums(x)
     rows, columns = x.shape
     # Chunks depend on the shape alone, so that the number of threads changes no bit.
-    chunk = max(256, (1 << 18) // columns)
+    chunk = (1 << 18) // columns
+    if chunk < 256:
+        chunk = 256
     chunks = -(-rows // chunk)
     parts = _empty((chunks, columns), np.float64)
     _kernel(ColumnSums, x.dtype)(threads(x.size), x, parts, rows, columns, chunk, chunks)
