@@ -12,6 +12,8 @@ Strategies, by shape alone (`strategy` of a specification overrides the choice, 
     channels   lanes are output channels (conv_channels.py): where these fill vectors well
     pixels     lanes are pixels of a row (conv_pixels.py): few channels, grouped, depthwise
     images     lanes are images (conv_images.py): input gradients of small images, few channels
+    winograd   fewer products, larger errors (conv_winograd.py): forward and input gradients of 3x3
+               kernels, on request only
 
 The sum of an element is over channels, then kernel rows, then columns; with one output channel per
 group and lanes of pixels, over channels, columns, rows. Each product is added with one rounding.
@@ -27,7 +29,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from taper.backends.llvm import conv_channels, conv_images, conv_pixels, conv_weight
+from taper.backends.llvm import (
+    conv_channels,
+    conv_images,
+    conv_pixels,
+    conv_weight,
+    conv_winograd,
+)
 from taper.backends.llvm.call import write_entry
 from taper.backends.llvm.conv_channels import Correlation, pack, packed_size
 from taper.backends.llvm.conv_images import ImagesJob
@@ -43,6 +51,7 @@ from taper.backends.llvm.conv_tiles import (
     zero,
 )
 from taper.backends.llvm.conv_weight import WeightJob
+from taper.backends.llvm.conv_winograd import WinogradJob
 from taper.backends.llvm.machine import Machine
 from taper.backends.llvm.pool import write_parallel_entry
 from taper.backends.llvm.text import SIZES, Function, Module, Pointer, Value
@@ -187,6 +196,31 @@ class _Kernel:
         first, last = self._images_of(f, begin, end)
         f.loop(first, last, lambda n: f.loop(0, self.shape.groups, lambda g: body(n, g)))
 
+    def _winograd_scratch(self, job: WinogradJob, machine: Machine, pieces: int) -> int:
+        lanes = machine.lanes(self.itemsize)
+        own = self._up(sum(job.parts(lanes)))
+        return self._up(job.packed(lanes)) + own * pieces + self._line
+
+    def _write_winograd(self, module: Module, job: WinogradJob, *names: str) -> None:
+        """The functions; `names` are of the source, perhaps a bias, and the target."""
+        lanes = module.lanes(self.element)
+        self._write_pack(module, lambda f, w, packed, _: conv_winograd.pack(f, job, w, packed))
+        f, (source, *bias, target, scratch) = self._begin(module, *names, "scratch")
+        packed = aligned(f, scratch)
+        first = packed.at(self._up(job.packed(lanes)))
+        own = self._own(f, first, sum(job.parts(lanes)))
+        fill_zero(f, own, job.plane(lanes).size)
+        given, made = job.reduced * _area(job.source), job.outputs * _area(job.size)
+        offset = bias[0] if bias and getattr(self, "bias", False) else None
+
+        def image(n: Value, _: Value) -> None:
+            conv_winograd.write(
+                f, job, packed, own, offset, source.at(n * given), target.at(n * made)
+            )
+
+        self._over(f, f.arg("begin"), f.arg("end"), image)
+        self._end(module, f)
+
     def _end(self, module: Module, f: Function) -> None:
         f.ret()
         write_parallel_entry(module, "entry", f, self.KINDS, 1)
@@ -248,11 +282,22 @@ class Forward(_Kernel):
 
     def scratch(self, machine: Machine, pieces: int = 1) -> int:
         """Elements of scratch that a batch of so many ranges needs."""
+        if self.strategy == "winograd":
+            return self._winograd_scratch(self._winograd(), machine, pieces)
         packed, plane = self._sizes(machine)
         return self.shape.groups * packed + self._up(plane) * pieces + self._line
 
+    def _winograd(self) -> WinogradJob:
+        s = self.shape
+        return WinogradJob(
+            s.channels, s.outputs, s.size, s.out, s.padding, False, self.itemsize, self.relu
+        )
+
     def write(self, module: Module) -> None:
         """The functions and their entries."""
+        if self.strategy == "winograd":
+            self._write_winograd(module, self._winograd(), "x", "bias", "y")
+            return
         shape, machine = self.shape.flat(), module.machine
         family = _LANES[self.chosen(machine)]
         job, direct = self._job(machine)
@@ -426,6 +471,11 @@ class InputGrad(_Kernel):
                 found.append(_Phase(y * shape.size[1] + x, taps, job))
         return found, direct
 
+    def _winograd(self) -> WinogradJob:
+        s = self.shape
+        around = (2 - s.padding[0], 2 - s.padding[1])
+        return WinogradJob(s.outputs, s.channels, s.out, s.size, around, True, self.itemsize)
+
     def _images(self) -> ImagesJob:
         shape = self.shape
         return ImagesJob(
@@ -442,6 +492,8 @@ class InputGrad(_Kernel):
     def scratch(self, machine: Machine, pieces: int = 1) -> int:
         """Elements of scratch that a batch of so many ranges needs."""
         lanes = machine.lanes(self.itemsize)
+        if self.strategy == "winograd":
+            return self._winograd_scratch(self._winograd(), machine, pieces)
         if self.chosen(machine) == "images":
             job = self._images()
             packed = self._up(job.reduced * job.outputs * job.taps)
@@ -459,7 +511,9 @@ class InputGrad(_Kernel):
 
     def write(self, module: Module) -> None:
         """The functions and their entries."""
-        if self.chosen(module.machine) == "images":
+        if self.strategy == "winograd":
+            self._write_winograd(module, self._winograd(), "grad", "dx")
+        elif self.chosen(module.machine) == "images":
             self._write_images(module)
         else:
             self._write_phases(module)

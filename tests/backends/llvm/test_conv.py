@@ -148,6 +148,44 @@ def test_the_kernel_of_the_weights_gradient_gives_its_meaning(name, element, str
     check(db, behind_db, to_b, TOLERANCE[element])
 
 
+WINOGRAD = {
+    "many channels": shape(33, (14, 37), 45, (3, 3), (1, 1), (2, 0)),
+    "one tile": shape(32, (4, 4), 32, (3, 3), (1, 1), (1, 1)),
+    "rows of tiles": shape(32, (9, 11), 64, (3, 3)),
+}
+
+
+@pytest.mark.parametrize("element", DTYPES)
+@pytest.mark.parametrize("name", WINOGRAD)
+def test_winograds_method_gives_the_same_within_its_error(name, element):
+    s, dtype = WINOGRAD[name], DTYPES[element]
+    x, bias = drawn(3, s.channels, *s.size, dtype=dtype), drawn(s.outputs, dtype=dtype)
+    w = drawn(s.outputs, s.channels, 3, 3, dtype=dtype)
+    grad = drawn(3, s.outputs, *s.out, dtype=dtype)
+    forward = Forward(s, element, "winograd", relu=name == "one tile")
+    backward = InputGrad(s, element, "winograd")
+    y, behind_y = guarded(grad.shape, dtype)
+    dx, behind_dx = guarded(x.shape, dtype)
+
+    over(forward, 3, x, bias, y, packed(forward, w))
+    over(backward, 3, grad, dx, packed(backward, w))
+
+    exact = [a.astype("d") for a in (x, w, bias)]
+    check(y, behind_y, forward.interpret(*exact), 5 * TOLERANCE[element])
+    expected = backward.interpret(grad.astype("d"), w.astype("d"))
+    check(dx, behind_dx, expected, 5 * TOLERANCE[element])
+
+
+def test_winograds_method_waits_until_it_is_asked_for(monkeypatch):
+    s = WINOGRAD["many channels"]
+
+    monkeypatch.delenv("TAPER_WINOGRAD", raising=False)
+    assert conv._strategy(s, np.dtype("f")) == ""
+    monkeypatch.setenv("TAPER_WINOGRAD", "1")
+    assert conv._strategy(s, np.dtype("f")) == "winograd"
+    assert conv._strategy(SHAPES["odd sizes"], np.dtype("f")) == ""
+
+
 GEOMETRY = ((2, 1), (1, 2), (1, 1), 2)
 
 

@@ -3,17 +3,21 @@
 Kernels take float32 and float64, one or two spatial dimensions. Which kernel runs follows from the
 shape of an image and the dtype, never from the number of images. What has no kernel goes to the
 reference: other dtypes, three dimensions, mixed dtypes, empty arrays.
+
+TAPER_WINOGRAD=1 lets 3x3 kernels between many channels use Winograd's method, forward and for the
+gradient of the input. It takes about half the time, and its errors are about ten times as large.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from taper.backends import convolution as reference
-from taper.backends.llvm import build, call, pool
+from taper.backends.llvm import build, call, conv_winograd, pool
 from taper.backends.llvm.conv import Forward, InputGrad, Shape, WeightGrad
 from taper.backends.llvm.machine import host
 
@@ -125,6 +129,17 @@ def _plain(*arrays: Array | None) -> bool:
     return dtype in _ELEMENTS and all(a is None or a.dtype is dtype for a in arrays)
 
 
+def _strategy(shape: Shape, dtype: np.dtype) -> str:
+    """What is asked for; empty for the kernels' own choice."""
+    if os.environ.get("TAPER_WINOGRAD") != "1":
+        return ""
+    suits = conv_winograd.suits(
+        shape.outputs, shape.channels, shape.kernel, shape.stride, shape.dilation, shape.padding,
+        shape.groups, host().lanes(dtype.itemsize),
+    )  # fmt: skip
+    return "winograd" if suits else ""
+
+
 _forward: dict[Any, Any] = {}
 _input_grad: dict[Any, Any] = {}
 _weight_grad: dict[Any, Any] = {}
@@ -139,7 +154,8 @@ def _new_forward(
     )
     if shape is None or not _plain(x, w, bias):
         return _NONE
-    spec = Forward(shape, _ELEMENTS[x.dtype], bias=bias is not None)
+    strategy = _strategy(shape, x.dtype)
+    spec = Forward(shape, _ELEMENTS[x.dtype], strategy, bias=bias is not None)
     return _Convolve(spec, (w.shape[0], *out), x.dtype)
 
 
@@ -181,7 +197,8 @@ def _new_input_grad(
     )
     if shape is None or not _plain(grad, w):
         return _NONE
-    return _Convolve(InputGrad(shape, _ELEMENTS[w.dtype]), (channels, *size), w.dtype)
+    spec = InputGrad(shape, _ELEMENTS[w.dtype], _strategy(shape, w.dtype))
+    return _Convolve(spec, (channels, *size), w.dtype)
 
 
 def convolution_transposed(
