@@ -73,7 +73,7 @@ def _call(op: Any, *inputs: Any, **attrs: Any) -> Any:
 
 
 # Files of functions that numpy lacks. They are loaded when one is first used.
-_FAMILIES = ("convolution", "gathering", "pooling", "recurrent", "rows", "special")
+_FAMILIES = ("convolution", "gathering", "pooling", "recurrent", "rows", "scans", "special")
 
 
 def _update_rule(*rule: Any) -> bool:

@@ -20,23 +20,13 @@ from taper.tensor import Tensor
 
 # ---------------------------------------------------------------- sums and products
 
-# A running sum meets every partial sum again, so it is carried in a wider dtype. By numpy's
-# characters: float16, bfloat16, float32, complex64.
-_ACCUMULATED = {"e": np.float32, "E": np.float32, "f": np.float64, "F": np.complex128}
-
 
 @op
 class Cumsum(Opaque):
     """Running sum along `axis`, from the end if `reverse`."""
 
     def forward(self, m: Any, input: Any, *, axis: int, reverse: bool) -> Any:
-        if not input.ndim:
-            return input.copy()
-        if reverse:
-            input = np.flip(input, axis)
-        made = input.cumsum(axis=axis, dtype=_ACCUMULATED.get(input.dtype.char, input.dtype))
-        made = made.astype(input.dtype, copy=False)
-        return np.flip(made, axis) if reverse else made
+        return m.running_sum(input, axis, reverse) if input.ndim else input.copy()
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, axis: int, reverse: bool) -> Any:
         return m.call(Cumsum, grad, axis=axis, reverse=not reverse)
@@ -49,10 +39,7 @@ class Cumprod(Opaque):
     saves = ("input", "out")
 
     def forward(self, m: Any, input: Any, *, axis: int) -> Any:
-        if not input.ndim:
-            return input.copy()
-        made = input.cumprod(axis=axis, dtype=_ACCUMULATED.get(input.dtype.char, input.dtype))
-        return made.astype(input.dtype, copy=False)
+        return m.running_product(input, axis) if input.ndim else input.copy()
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, axis: int) -> Any:
         if not len(input.shape):
