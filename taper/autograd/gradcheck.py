@@ -143,8 +143,8 @@ def _check(
                         raise GradcheckError("Numerical gradient for function expected to be zero")
         return
     for number, t in enumerate(targets):
-        with no_grad():
-            numeric = _numerical(func, args, t, eps, len(results))
+        # With the tape running, as above: a function may give other outputs without it.
+        numeric = _numerical(func, args, t, eps, len(results))
         for place, output in enumerate(results):
             if not output.requires_grad:
                 continue

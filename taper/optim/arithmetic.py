@@ -255,10 +255,10 @@ class TensorMath:
         return x.sign()
 
     def sqrt(self, x: Tensor) -> Tensor:
-        return x.sqrt()
+        return _held(x.sqrt())
 
     def sqrt_(self, x: Tensor) -> Tensor:
-        return x.sqrt()
+        return _held(x.sqrt())
 
     def clone(self, x: Tensor) -> Tensor:
         return x.clone()

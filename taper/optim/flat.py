@@ -216,9 +216,12 @@ class FlatOptimizer(Optimizer):
     def _entry(self, p: Tensor, group: dict[str, Any]) -> tuple[dict[str, Any], bool]:
         """The state of a parameter, made if there is none, and whether it was made now."""
         entry = self.state[p]
-        if entry:
-            return entry, False
         fused = group.get("fused")
+        if entry:
+            for name in self.scalars:  # old checkpoints and programs have Python numbers
+                if name in entry and not isinstance(entry[name], Tensor):
+                    entry[name] = scalar_state(entry[name], scalar_dtype(fused))
+            return entry, False
         for name in self.scalars:
             entry[name] = scalar_state(self.initial(name, group), scalar_dtype(fused))
         for name in self.arrays(group):
@@ -237,7 +240,7 @@ class FlatOptimizer(Optimizer):
             if p is not known or (None if p._grad is None else p._array) is not array:
                 return False
         for entry, name, array in plan.held:
-            if name not in entry or entry[name]._array is not array:
+            if name not in entry or getattr(entry[name], "_array", None) is not array:
                 return False
         for bucket in plan.buckets:
             if len(bucket.params) > 1:

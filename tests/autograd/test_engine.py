@@ -400,3 +400,13 @@ def test_gradcheck_is_the_function_although_its_module_has_the_same_name():
 
     assert torch.autograd.gradcheck is gradcheck
     assert torch.autograd.gradcheck(torch.exp, [x])
+
+
+def test_gradcheck_takes_a_function_that_gives_other_outputs_without_the_tape():
+    x = torch.tensor([1.0, 2.0], dtype=torch.float64, requires_grad=True)
+
+    def squares(x):
+        made = x * x
+        return (made, made + 1) if made.requires_grad else made
+
+    assert gradcheck(squares, (x,))

@@ -85,6 +85,36 @@ def test_a_differentiable_step_has_a_gradient():
     assert start.grad.tolist() == [1.0, 1.0]
 
 
+@pytest.mark.parametrize("kind", ["Adam", "AdamW", "Adagrad", "Adadelta", "Adamax", "RAdam", "SGD"])
+def test_the_gradients_of_a_differentiable_step_are_those_of_differences(kind):
+    """The roots in a rule are changed afterwards, which must not spoil what they saved."""
+
+    def stepped(start, grad):
+        p = start.clone()
+        optimizer = getattr(optim, kind)([p], lr=0.1, differentiable=True)
+        for _ in range(2):
+            p.grad = grad
+            optimizer.step()
+        return p
+
+    torch.manual_seed(0)
+    start, grad = (torch.rand(4, dtype=torch.float64, requires_grad=True) for _ in range(2))
+
+    assert torch.autograd.gradcheck(stepped, (start, grad))
+
+
+def test_a_step_that_an_old_checkpoint_counts_in_a_number_becomes_a_tensor():
+    p = torch.ones(2, requires_grad=True)
+    p.grad = torch.ones(2)
+    optimizer = optim.Adam([p])
+    zeros = torch.zeros(2)
+    optimizer.state[p].update(step=3, exp_avg=zeros.clone(), exp_avg_sq=zeros.clone())
+
+    optimizer.step()
+
+    assert optimizer.state[p]["step"].item() == 4
+
+
 @pytest.mark.parametrize("change", ["grad", "state", "data", "step", "group"])
 def test_what_changes_between_two_steps_is_noticed(change):
     """A step keeps its plan; these are the ways in which it can become wrong."""
