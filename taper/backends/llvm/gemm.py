@@ -238,7 +238,7 @@ class _Writer:
 
         begin = f.arg("begin")
         total = f.arg("end") - begin
-        size = _ceil(total, plan["slots"])
+        size = f.maximum(_ceil(total, plan["slots"]), 1)
         f.call(
             ranges(self.module, each), f.arg("pool"),
             *(p.at(begin * plan[name]) for p, name in zip(self.operands(f), names, strict=True)),

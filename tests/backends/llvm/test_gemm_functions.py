@@ -95,6 +95,21 @@ def test_batches_of_every_layout():
                 same(gemm.matmul(a, b), np.matmul(a, b), 10)
 
 
+@pytest.mark.parametrize("count", [0, 1, 3])
+@pytest.mark.parametrize("m", [0, 1, 33])
+@pytest.mark.parametrize("k", [0, 1, 40])
+@pytest.mark.parametrize("n", [0, 1, 3, 17])
+def test_no_dimension_is_too_small(count, m, k, n):
+    """A batch of none once divided by zero."""
+    x, w = np.ones((count, m, k), np.float32), np.ones((count, n, k), np.float32)
+
+    same(gemm.matmul(x, w.transpose(0, 2, 1)), x @ w.transpose(0, 2, 1))
+    same(gemm.matmul(x, w.reshape(count, k, n)), x @ w.reshape(count, k, n))
+    for one, other in zip(x, w, strict=True):
+        same(gemm.linear(one, other, np.ones(n, np.float32)), one @ other.T + 1)
+        same(gemm.matmul(one, other.T), one @ other.T)
+
+
 def test_sizes_that_do_not_fit_are_an_error():
     x, y = arrays((3, 4), (5, 6))
     with pytest.raises(ValueError):
