@@ -83,6 +83,7 @@ def main() -> None:
     import taper
 
     torch.set_num_threads(1)
+    taper.set_num_threads(1)
     most = peak()
     print("| layer | forward ms | ratio | both ms | % of peak | ratio |")
     print("|---|---|---|---|---|---|")

@@ -15,20 +15,23 @@ run over the batch within a step, then over the steps from the last to the first
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from taper.backends.llvm import call
 from taper.backends.llvm.machine import Machine
-from taper.backends.llvm.pack import least, pack_panel
+from taper.backends.llvm.pack import Words, least, pack_panel
+from taper.backends.llvm.pool import ranges
 from taper.backends.llvm.recurrent import CELLS
 from taper.backends.llvm.text import SIZES, Function, Module, Pointer, Value, vector
 from taper.backends.llvm.tile import VECS, heights, most_rows, tile
 
 # Bytes along k of a block: the rows of a tile stay in the first-level cache.
 _BLOCK_K = 1536
+# Pieces that the work of a step is cut into for threads.
+_PIECES = 8
 
 
 def room(machine: Machine, element: str, columns: int, depth: int) -> int:
@@ -52,9 +55,7 @@ def _ceil(x: Value, unit: Any) -> Value:
 class _Panels:
     """Products with a matrix that was copied into panels, [column / width][k][width]."""
 
-    _BLOCK = dict.fromkeys(
-        ("n", "k", "a_row", "panel", "c_row", "seed_row", "seeded"), "i64"
-    )  # fmt: skip
+    _BLOCK = ("n", "k", "a_row", "panel", "c_row", "seed_row", "seeded")
 
     def __init__(self, module: Module, element: str) -> None:
         self.module, self.element = module, element
@@ -62,11 +63,10 @@ class _Panels:
         self.width = VECS * self.lanes
         self.size = SIZES[element]
 
-    def _function(self, name: str, **numbers: str) -> Function:
+    def _function(self, name: str, numbers: Sequence[str]) -> Function:
         operands = dict.fromkeys(("a", "b", "c", "seed"), "ptr")
-        return self.module.function(
-            name, "void", True, ("c", "seed"), **operands, **numbers, **self._BLOCK
-        )
+        params = {**operands, **dict.fromkeys(numbers, "i64")}
+        return self.module.function(name, "void", True, ("c", "seed"), **params)
 
     def _operands(self, f: Function) -> list[Pointer]:
         return [f.pointer(name, self.element) for name in ("a", "b", "c", "seed")]
@@ -78,7 +78,7 @@ class _Panels:
     def copy(self, f: Function, along_n: bool, source: Pointer, target: Pointer, row: Value,
              columns: Value, depth: Value) -> None:  # fmt: skip
         """Fills the panels from a matrix that lies along its columns, or along k."""
-        packed = pack_panel(self.module, self.element, along_n)
+        packed = pack_panel(self.module, Words(self.element, self.element), along_n)
         panel = self.depth(depth)
 
         def one(i: Value) -> None:
@@ -91,42 +91,53 @@ class _Panels:
         f.loop(0, _ceil(columns, self.width), one)
 
     def product(self) -> Function:
-        """C = A B + seed for some rows of A: blocks of columns, of k, of rows."""
+        """C = A B + seed, for the panels from `begin` up to `end`: blocks of columns, of k, of rows."""
         rows = self._rows()
-        f = self._function("product", rows="i64")
-        get, n, k = f.arg, f.arg("n"), f.arg("k")
+        f = self._function("product", ("rows", *self._BLOCK, "begin", "end"))
+        get, k = f.arg, f.arg("k")
         a, b, c, seed = self._operands(f)
+        first = get("begin") * self.width
+        b, c, seed = b.at(get("begin") * get("panel")), c.at(first), seed.at(first)
+        n = least(get("end") * self.width, get("n")) - first
         most = _BLOCK_K // self.size
         rounds = _ceil(k, most)
         block_k = _ceil(_ceil(k, rounds), self.lanes) * self.lanes
         # A block of B takes half of the second-level cache.
-        room = self.module.machine.l2 // 2 // (most * self.size) // self.width * self.width
+        block_n = self.module.machine.l2 // 2 // (most * self.size) // self.width * self.width
         one = f.const(1, "i64")
 
         def columns(i: Value) -> None:
-            column = i * room
+            column = i * block_n
 
             def some(p: Value) -> None:
-                start = p * block_k
-                first = p.equals(0)
+                start, begins = p * block_k, p.equals(0)
                 f.call(
-                    rows, a.at(start), b.at(i * (room // self.width) * get("panel") + start * self.width),
-                    c.at(column), first.select(seed.at(column).address, c.at(column).address),
-                    get("rows"), least(n - column, room), least(k - start, block_k), get("a_row"),
-                    get("panel"), get("c_row"), first.select(get("seed_row"), get("c_row")),
-                    first.select(get("seeded"), one),
+                    rows, a.at(start), b.at(i * (block_n // self.width) * get("panel") + start * self.width),
+                    c.at(column), begins.select(seed.at(column).address, c.at(column).address),
+                    get("rows"), least(n - column, block_n), least(k - start, block_k), get("a_row"),
+                    get("panel"), get("c_row"), begins.select(get("seed_row"), get("c_row")),
+                    begins.select(get("seeded"), one),
                 )  # fmt: skip
 
             f.loop(0, rounds, some)
 
-        f.loop(0, _ceil(n, room), columns)
+        f.loop(0, _ceil(n, block_n), columns)
         f.ret()
-        return f
+        return ranges(self.module, f)
+
+    def multiply(self, f: Function, product: Function, a: Pointer, b: Pointer, c: Pointer, seed: Pointer,
+                 rows: Value, n: Value, k: Value, a_row: Value, seed_row: Any) -> None:  # fmt: skip
+        """The whole product, on the pool. The result's rows have no gaps."""
+        count = _ceil(n, self.width)
+        f.call(
+            product, f.arg("pool"), a, b, c, seed, rows, n, k, a_row, self.depth(k), n, seed_row, 1,
+            count, _ceil(count, _PIECES),
+        )  # fmt: skip
 
     def _rows(self) -> Function:
         """Rows shared out evenly: pairs, and one or three at the end if their number is odd."""
         strip = self._strip()
-        f = self._function("some_rows", rows="i64")
+        f = self._function("some_rows", ("rows", *self._BLOCK))
         get, rows = f.arg, f.arg("rows")
         zero = f.const(0, "i64")
         odd = (rows % 2).equals(0).select(zero, least(rows, 3))
@@ -149,7 +160,7 @@ class _Panels:
 
     def _strip(self) -> Function:
         """`count` tiles of one height, over all panels."""
-        f = self._function("strip", height="i64", count="i64")
+        f = self._function("strip", ("height", "count", *self._BLOCK))
         get, n, width = f.arg, f.arg("n"), self.width
         masked = self.module.machine.target == "avx512"  # masks cost nothing there
         kinds = dict.fromkeys([(VECS, masked), (VECS, True), (1, True)])
@@ -183,7 +194,9 @@ class _Panels:
     def _tile(self, f: Function, height: Value, vecs: int, edge: bool) -> tuple[Function, Value]:
         """A tile, and the address of the one that is as high as asked."""
         high = heights(self.module.machine)
-        made = [tile(self.module, self.element, h, vecs, True, False, edge) for h in high]
+        made = [
+            tile(self.module, self.element, self.element, h, vecs, True, False, edge) for h in high
+        ]
         address = Value(f, "@" + made[0].name, "ptr")
         for h, each in zip(high, made, strict=True):
             address = height.equals(h).select(Value(f, "@" + each.name, "ptr"), address)
@@ -202,34 +215,75 @@ class _Units:
         """The kernels, and their entries for Python."""
         return ("pack", "steps", "pack_entry", "steps_entry")
 
-    pack_kinds = ("array", "array", "int")
+    @property
+    def pack_kinds(self) -> tuple[str, ...]:
+        """What Python passes to pack(w_hh, panels, hidden)."""
+        return ("array", "array", "int")
 
-    def _units(self, f: Function, hidden: Value, body: Callable[[Value, Any], None]) -> None:
-        """body(first unit, mask) for each vector of units."""
-        lanes = f.module.lanes(self.element)
-        if f.module.machine.target == "avx512":  # masks cost nothing there
-            f.loop(0, hidden, lambda u: body(u, f.mask(hidden - u, lanes)), lanes)
-            return
-        whole = hidden // lanes * lanes
-        f.loop(0, whole, lambda u: body(u, None), lanes)
-        f.when(whole < hidden, lambda: body(whole, f.mask(hidden - whole, lanes)))
+    def step_by_step(
+        self,
+        module: Module,
+        arrays: Sequence[str],
+        numbers: Sequence[str],
+        cell: Callable[[Function, Value, Value], None],
+    ) -> tuple[Function, Callable[[Value], None]]:
+        """The function `steps`, begun, and what writes a call of cell(f, t, begin, end) in it.
+
+        That is given a range of vectors of units; the pool shares them out.
+        """
+        params = {**dict.fromkeys(arrays, "ptr"), **dict.fromkeys(numbers, "i64")}
+        part = module.function(
+            "cell", "void", True, (), **params, t="i64", begin="i64", end="i64"
+        )  # fmt: skip
+        lanes = module.lanes(self.element)
+        first, last = part.arg("begin") * lanes, part.arg("end") * lanes
+        cell(part, first, least(last, part.arg("hidden")))
+        part.ret()
+        shared = ranges(module, part)
+        f = module.function("steps", "void", False, (), pool="i64", **params)
+
+        def write(t: Value) -> None:
+            vectors = _ceil(f.arg("hidden"), lanes)
+            f.call(
+                shared, f.arg("pool"), *map(f.arg, params), t, vectors, _ceil(vectors, _PIECES)
+            )  # fmt: skip
+
+        return f, write
+
+
+def _each_vector(
+    f: Function, first: Value, last: Value, lanes: int, body: Callable[[Value, Any], None]
+) -> None:
+    """body(unit, mask) for the vectors of units from `first` up to `last`."""
+    if f.module.machine.target == "avx512":  # masks cost nothing there
+        f.loop(first, last, lambda u: body(u, f.mask(last - u, lanes)), lanes)
+        return
+    whole = last - (last - first) % lanes
+    f.loop(first, whole, lambda u: body(u, None), lanes)
+    f.when(whole < last, lambda: body(whole, f.mask(last - whole, lanes)))
 
 
 @dataclass(frozen=True)
 class UnitsForward(_Units):
-    """All steps of the sequences begin to end.
+    """All steps of a batch of sequences.
 
-    steps(gates, b_hh, y, states, saved, panels, work, begin, end, batch, steps, hidden, pitch,
-    start, direction): `gates` (steps, batch, gates * hidden) is what the input contributes, biases
+    steps(pool, gates, b_hh, y, states, saved, panels, work, batch, steps, hidden, pitch, start,
+    direction): `gates` (steps, batch, gates * hidden) is what the input contributes, its biases
     included; states[:, 0] is given; y is (steps, batch, hidden). Both are in the order of the input,
     of which running step t is `start + t * direction`. `work` holds batch * gates * hidden.
     """
 
-    steps_kinds = ("array",) * 7 + ("int",) * 8
+    ARRAYS = ("gates", "b_hh", "y", "states", "saved", "panels", "work")
+    NUMBERS = ("batch", "steps", "hidden", "pitch", "start", "direction")
+
+    @property
+    def steps_kinds(self) -> tuple[str, ...]:
+        """What Python passes to `steps`."""
+        return ("int", *("array",) * len(self.ARRAYS), *("int",) * len(self.NUMBERS))
 
     def write(self, module: Module) -> None:
         """The kernels and their entries."""
-        cell, element, lanes = CELLS[self.cell], self.element, module.lanes(self.element)
+        cell, element = CELLS[self.cell], self.element
         panels = _Panels(module, element)
         f = module.function("pack", "void", False, (), w="ptr", to="ptr", hidden="i64")
         hidden = f.arg("hidden")
@@ -239,163 +293,157 @@ class UnitsForward(_Units):
         call.write_entry(module, "pack_entry", f, self.pack_kinds)
 
         product = panels.product()
-        names = ("gates", "b_hh", "y", "states", "saved", "panels", "work")
-        numbers = ("begin", "end", "batch", "steps", "hidden", "pitch", "start", "direction")
-        f = module.function(
-            "steps", "void", False, (), **dict.fromkeys(names, "ptr"), **dict.fromkeys(numbers, "i64")
-        )  # fmt: skip
-        get, hidden, begin = f.arg, f.arg("hidden"), f.arg("begin")
-        gates, b_hh, y, states, saved, matrix, work = (f.pointer(n, element) for n in names)
-        columns = hidden * cell.gates
-        apart = (get("steps") + 1) * get("batch") * get("pitch")
-        work = work.at(begin * columns)
+        f, write_cell = self.step_by_step(module, self.ARRAYS, self.NUMBERS, self._cell)
 
         def step(t: Value) -> None:
-            place = get("start") + t * get("direction")
-            row = t * get("batch") + begin
-            old = states.at(row * get("pitch"))
-            new = states.at((row + get("batch")) * get("pitch"))
-            f.call(
-                product, old, matrix, work, b_hh, get("end") - begin, columns, hidden, get("pitch"),
-                panels.depth(hidden), columns, 0, 1,
+            old = f.pointer("states", element).at(t * f.arg("batch") * f.arg("pitch"))
+            hidden = f.arg("hidden")
+            panels.multiply(
+                f, product, old, f.pointer("panels", element), f.pointer("work", element),
+                f.pointer("b_hh", element), f.arg("batch"), hidden * cell.gates, hidden, f.arg("pitch"), 0,
             )  # fmt: skip
-            given = gates.at((place * get("batch") + begin) * columns)
-            out = y.at((place * get("batch") + begin) * hidden)
-            kept = saved.at(row * (hidden * cell.saved))
+            write_cell(t)
 
-            def sequence(b: Value) -> None:
-                def units(u: Value, mask: Any) -> None:
-                    def read(source: Pointer, at: Value) -> Value:
-                        return source.load(at + u, lanes, mask)
-
-                    ax = [read(given, b * columns + hidden * g) for g in range(cell.gates)]
-                    ah = [read(work, b * columns + hidden * g) for g in range(cell.gates)]
-                    state = [read(old, b * get("pitch") + apart * s) for s in range(cell.states)]
-                    made, remembered = cell.forward(f, ax, ah, state)
-                    out.store(made[0], b * hidden + u, mask)
-                    for s, value in enumerate(made):
-                        new.store(value, b * get("pitch") + apart * s + u, mask)
-                    for s, value in enumerate(remembered):
-                        kept.store(value, b * (hidden * cell.saved) + hidden * s + u, mask)
-
-                self._units(f, hidden, units)
-
-            f.loop(0, get("end") - begin, sequence)
-
-        f.loop(0, get("steps"), step)
+        f.loop(0, f.arg("steps"), step)
         f.ret()
         call.write_entry(module, "steps_entry", f, self.steps_kinds)
+
+    def _cell(self, f: Function, first: Value, last: Value) -> None:
+        """One step of some units, for all sequences."""
+        cell, get = CELLS[self.cell], f.arg
+        lanes = f.module.lanes(self.element)
+        batch, hidden, pitch = get("batch"), get("hidden"), get("pitch")
+        gates, _, y, states, saved, _, work = (f.pointer(n, self.element) for n in self.ARRAYS)
+        columns = hidden * cell.gates
+        apart = (get("steps") + 1) * batch * pitch
+        place = get("start") + get("t") * get("direction")
+
+        def sequence(b: Value) -> None:
+            row = get("t") * batch + b
+            given, out = gates.at((place * batch + b) * columns), y.at((place * batch + b) * hidden)
+            old, new = states.at(row * pitch), states.at((row + batch) * pitch)
+            own, kept = work.at(b * columns), saved.at(row * (hidden * cell.saved))
+
+            def units(u: Value, mask: Any) -> None:
+                def read(source: Pointer, at: Value) -> Value:
+                    return source.load(at + u, lanes, mask)
+
+                made, remembered = cell.forward(
+                    f,
+                    [read(given, hidden * g) for g in range(cell.gates)],
+                    [read(own, hidden * g) for g in range(cell.gates)],
+                    [read(old, apart * s) for s in range(cell.states)],
+                )
+                out.store(made[0], u, mask)
+                for s, value in enumerate(made):
+                    new.store(value, apart * s + u, mask)
+                for s, value in enumerate(remembered):
+                    kept.store(value, hidden * s + u, mask)
+
+            _each_vector(f, first, last, lanes, units)
+
+        f.loop(0, batch, sequence)
 
 
 @dataclass(frozen=True)
 class UnitsBackward(_Units):
-    """Back through all steps of the sequences begin to end.
+    """Back through all steps of a batch of sequences.
 
-    steps(dy, states, saved, panels, moved, carried, sums, begin, end, batch, steps, hidden, pitch,
+    steps(pool, dy, states, saved, panels, moved, carried, sums, batch, steps, hidden, pitch,
     moved_pitch, start, direction, dy_row, dy_step, to_first): `carried` (states, batch, hidden) has
     the gradients of the last states and ends with those of the first ones, if `to_first` is 1;
     `moved` (steps, batch, moved_pitch) is written; `sums`, its sum over steps and sequences, is
     added to.
     """
 
-    steps_kinds = ("array",) * 7 + ("int",) * 12
+    ARRAYS = ("dy", "states", "saved", "panels", "moved", "carried", "sums")
+    NUMBERS = ("batch", "steps", "hidden", "pitch", "moved_pitch", "start", "direction", "dy_row",
+               "dy_step", "to_first")  # fmt: skip
+
+    @property
+    def steps_kinds(self) -> tuple[str, ...]:
+        """What Python passes to `steps`."""
+        return ("int", *("array",) * len(self.ARRAYS), *("int",) * len(self.NUMBERS))
 
     def write(self, module: Module) -> None:
         """The kernels and their entries."""
-        cell, element, lanes = CELLS[self.cell], self.element, module.lanes(self.element)
+        element = self.element
         panels = _Panels(module, element)
         f = module.function("pack", "void", False, (), w="ptr", to="ptr", hidden="i64")
-        self._each_segment(
-            panels,
-            f.arg("hidden"),
-            f.pointer("to", element),
-            lambda gate, depth, place, target: panels.copy(
-                f, True, f.pointer("w", element).at(f.arg("hidden") * f.arg("hidden") * gate), target,
-                f.arg("hidden"), f.arg("hidden"), depth,
-            ),
-        )  # fmt: skip
+        hidden, w = f.arg("hidden"), f.pointer("w", element)
+        for gate, depth, _, target in self._segments(panels, hidden, f.pointer("to", element)):
+            panels.copy(f, True, w.at(hidden * hidden * gate), target, hidden, hidden, depth)
         f.ret()
         call.write_entry(module, "pack_entry", f, self.pack_kinds)
 
         product = panels.product()
-        names = ("dy", "states", "saved", "panels", "moved", "carried", "sums")
-        numbers = ("begin", "end", "batch", "steps", "hidden", "pitch", "moved_pitch", "start",
-                   "direction", "dy_row", "dy_step", "to_first")  # fmt: skip
-        f = module.function(
-            "steps", "void", False, (), **dict.fromkeys(names, "ptr"), **dict.fromkeys(numbers, "i64")
-        )  # fmt: skip
-        get, hidden, begin, batch = f.arg, f.arg("hidden"), f.arg("begin"), f.arg("batch")
-        dy, states, saved, matrix, moved, carried, sums = (f.pointer(n, element) for n in names)
-        apart = (get("steps") + 1) * batch * get("pitch")
-        carried = carried.at(begin * hidden)
-        rows = get("end") - begin
+        f, write_cell = self.step_by_step(module, self.ARRAYS, self.NUMBERS, self._cell)
 
         def step(back: Value) -> None:
-            t = (get("steps") - 1) - back
-            place = get("start") + t * get("direction")
-            row = t * batch + begin
-            before = states.at(row * get("pitch"))
-            after = states.at((row + batch) * get("pitch"))
-            kept = saved.at(row * (hidden * cell.saved))
-            target = moved.at(row * get("moved_pitch"))
-            arrived = dy.at(place * get("dy_step") + begin * get("dy_row"))
+            t = (f.arg("steps") - 1) - back
+            write_cell(t)
+            f.when((t + f.arg("to_first")) > 0, lambda: through_gates(t))
 
-            def units(u: Value, mask: Any) -> None:
-                def read(source: Pointer, at: Value) -> Value:
-                    return source.load(at + u, lanes, mask)
-
-                def sequence(b: Value, *totals: Value) -> list[Value]:
-                    at = b * get("pitch")
-                    through = [
-                        read(carried, b * hidden + batch * hidden * s) for s in range(cell.states)
-                    ]
-                    through[0] = through[0] + read(arrived, b * get("dy_row"))
-                    changes, past = cell.backward(
-                        f,
-                        [read(kept, b * (hidden * cell.saved) + hidden * s) for s in range(cell.saved)],
-                        [read(before, at + apart * s) for s in range(cell.states)],
-                        [read(after, at + apart * s) for s in range(cell.states)],
-                        through,
-                    )  # fmt: skip
-                    for i, value in enumerate(changes):
-                        target.store(value, b * get("moved_pitch") + hidden * i + u, mask)
-                    for s, value in enumerate(past):
-                        carried.store(value, b * hidden + batch * hidden * s + u, mask)
-                    return [total + value for total, value in zip(totals, changes, strict=True)]
-
-                nothing = f.const(0.0, vector(element, lanes))
-                made = f.loop(0, rows, sequence, 1, [nothing] * cell.grads)
-                for i, value in enumerate(made):
-                    sums.store(value + read(sums, hidden * i), hidden * i + u, mask)
-
-            self._units(f, hidden, units)
-
-            def through_gates() -> None:
-                self._each_segment(
-                    panels,
-                    hidden,
-                    matrix,
-                    lambda gate, depth, place, panel: f.call(
-                        product, target.at(hidden * place), panel, carried, carried, rows, hidden,
-                        depth, get("moved_pitch"), panels.depth(depth), hidden, hidden, 1,
-                    ),
+        def through_gates(t: Value) -> None:
+            hidden, pitch = f.arg("hidden"), f.arg("moved_pitch")
+            moved = f.pointer("moved", element).at(t * f.arg("batch") * pitch)
+            carried = f.pointer("carried", element)
+            matrix = f.pointer("panels", element)
+            for _, depth, place, panel in self._segments(panels, hidden, matrix):
+                panels.multiply(
+                    f, product, moved.at(hidden * place), panel, carried, carried, f.arg("batch"),
+                    hidden, depth, pitch, hidden,
                 )  # fmt: skip
 
-            f.when((t + get("to_first")) > 0, through_gates)
-
-        f.loop(0, get("steps"), step)
+        f.loop(0, f.arg("steps"), step)
         f.ret()
         call.write_entry(module, "steps_entry", f, self.steps_kinds)
 
-    def _each_segment(
-        self,
-        panels: _Panels,
-        hidden: Value,
-        start: Pointer,
-        body: Callable[[int, Value, int, Pointer], Any],
-    ) -> None:
-        """body(first gate, depth, place in `moved`, its panels) for gates that lie together."""
+    def _cell(self, f: Function, first: Value, last: Value) -> None:
+        """One step back of some units, for all sequences, whose sums stay in registers."""
+        cell, get, element = CELLS[self.cell], f.arg, self.element
+        lanes = f.module.lanes(element)
+        batch, hidden, pitch = get("batch"), get("hidden"), get("pitch")
+        dy, states, saved, _, moved, carried, sums = (f.pointer(n, element) for n in self.ARRAYS)
+        apart = (get("steps") + 1) * batch * pitch
+        row = get("t") * batch
+        before, after = states.at(row * pitch), states.at((row + batch) * pitch)
+        kept, target = saved.at(row * (hidden * cell.saved)), moved.at(row * get("moved_pitch"))
+        arrived = dy.at((get("start") + get("t") * get("direction")) * get("dy_step"))
+
+        def units(u: Value, mask: Any) -> None:
+            def read(source: Pointer, at: Value) -> Value:
+                return source.load(at + u, lanes, mask)
+
+            def sequence(b: Value, *totals: Value) -> list[Value]:
+                at = b * pitch
+                through = [read(carried, (b + batch * s) * hidden) for s in range(cell.states)]
+                through[0] = through[0] + read(arrived, b * get("dy_row"))
+                changes, past = cell.backward(
+                    f,
+                    [read(kept, (b * cell.saved + s) * hidden) for s in range(cell.saved)],
+                    [read(before, at + apart * s) for s in range(cell.states)],
+                    [read(after, at + apart * s) for s in range(cell.states)],
+                    through,
+                )
+                for i, value in enumerate(changes):
+                    target.store(value, b * get("moved_pitch") + hidden * i + u, mask)
+                for s, value in enumerate(past):
+                    carried.store(value, (b + batch * s) * hidden + u, mask)
+                return [total + value for total, value in zip(totals, changes, strict=True)]
+
+            nothing = f.const(0.0, vector(element, lanes))
+            made = f.loop(0, batch, sequence, 1, [nothing] * cell.grads)
+            for i, value in enumerate(made):
+                sums.store(value + read(sums, hidden * i), hidden * i + u, mask)
+
+        _each_vector(f, first, last, lanes, units)
+
+    def _segments(
+        self, panels: _Panels, hidden: Value, start: Pointer
+    ) -> Iterator[tuple[int, Value, int, Pointer]]:
+        """First gate, depth, place in `moved`, and panels of the gates that lie together."""
         for gate, count, place in segments(self.cell):
             depth = hidden * count
-            body(gate, depth, place, start)
+            yield gate, depth, place, start
             start = start.at(_ceil(hidden, panels.width) * panels.depth(depth))

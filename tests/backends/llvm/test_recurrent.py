@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("llvmlite")
 
 from taper.backends import recurrent as reference
-from taper.backends.llvm import build, machine
+from taper.backends.llvm import build, machine, pool
 from taper.backends.llvm.functions import rnn as kernels
 from taper.backends.llvm.recurrent_lanes import LanesBackward, LanesForward, tape_vectors
 from taper.backends.llvm.recurrent_units import UnitsBackward, UnitsForward
@@ -195,6 +195,21 @@ def test_a_sequence_gives_the_same_bits_in_any_batch(name, sizes):
 
     for a, b in zip(whole[:-1], part[:-1], strict=True):
         np.testing.assert_array_equal(a[20:23] if len(a) > 1 else a[:, 20:23], b)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_threads_change_no_bit(name, monkeypatch):
+    layer = Layer(name, (9, 4, 20, 300))
+    results = []
+    for address in [lambda: 0, pool.address]:
+        monkeypatch.setattr(kernels._Units, "threads", lambda plan, batch, a=address: a())
+        made = layer.forward(kernels)
+        grad = [np.ones_like(m) for m in made[:-1]]
+        results.append([*made[:-1], *layer.backward(kernels, grad, made[-1])])
+
+    for a, b in zip(*results, strict=True):
+        if a is not None:
+            np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numpy, which ops switch off

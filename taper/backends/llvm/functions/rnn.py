@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from taper.backends import recurrent as reference
-from taper.backends.llvm import build, call
+from taper.backends.llvm import build, call, pool
 from taper.backends.llvm.functions import gemm
 from taper.backends.llvm.machine import host
 from taper.backends.llvm.recurrent import CELLS
@@ -39,6 +39,8 @@ Array = np.ndarray
 
 # Rows of the input (steps times batch) below which the hidden weights are not worth a copy.
 FEWEST_ROWS = 8
+# Multiplications in a step from which threads pay.
+_PARALLEL = 1 << 19
 
 
 def in_lanes(gates: int, inputs: int, hidden: int) -> bool:
@@ -135,6 +137,11 @@ class _Units:
     def odd_lines(self, count: int) -> int:
         """Elements in a row of `count`: rows an odd number of cache lines apart do not compete."""
         return (-(-count // self.line) | 1) * self.line
+
+    def threads(self, batch: int) -> int:
+        """The pool for the steps of a batch, or 0 where one thread is quicker."""
+        products = batch * self.kind.gates * self.hidden * self.hidden
+        return pool.address() if products >= _PARALLEL else 0
 
     def reserve(self, steps: int, batch: int) -> tuple[int, int]:
         """Elements of the states, and of what is saved."""
@@ -293,9 +300,9 @@ def _forward_by_units(
         own[0, :, :hidden] = 0 if given is None else given.reshape(batch, hidden)
     out = empty((steps, batch, hidden), dtype)
     _entry(plan.forward, "steps")(
-        gates, plan.no_bias if b_hh is None else _plain(b_hh), out, reserve, reserve[0, of_states:],
+        plan.threads(batch), gates, plan.no_bias if b_hh is None else _plain(b_hh), out, reserve, reserve[0, of_states:],
         panels, empty(batch * kind.gates * hidden, dtype),
-        0, batch, batch, steps, hidden, plan.pitch, steps - 1 if reverse else 0,
+        batch, steps, hidden, plan.pitch, steps - 1 if reverse else 0,
         -1 if reverse else 1,
     )  # fmt: skip
     shape = (batch, hidden) if input.ndim == 2 else (1, batch, hidden)
@@ -336,8 +343,8 @@ def _backward_by_units(
     sums = np.zeros(kind.grads * hidden, dtype)
     of_state = needs[1 : count + 1]
     _entry(plan.backward, "steps")(
-        dy, reserve, reserve[0, of_states:], panels, moved, carried, sums,
-        0, batch, batch, steps, hidden, plan.pitch, plan.moved_pitch,
+        plan.threads(batch), dy, reserve, reserve[0, of_states:], panels, moved, carried, sums,
+        batch, steps, hidden, plan.pitch, plan.moved_pitch,
         steps - 1 if reverse else 0, -1 if reverse else 1, dy_row, dy_step, int(True in of_state),
     )  # fmt: skip
     to_w_ih, to_w_hh, to_b_ih, to_b_hh = needs[count + 1 : count + 5]
