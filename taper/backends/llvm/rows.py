@@ -268,7 +268,7 @@ def _exponentials(
     made: dict[int, Value] = {}
 
     def exponential(i: Any, mask: Value | None) -> list[Value]:
-        e = vmath.exp(read(i, mask) - top)
+        e = vmath.exp_below(read(i, mask) - top)
         if columns.few:
             made[i] = e
         elif y is not None:
@@ -318,7 +318,7 @@ class SoftmaxGrad(_Rows):
 
             def finish(i: Any, mask: Value | None) -> None:
                 g, y = load(i, mask)
-                made = g - vmath.exp(y) * total if self.logarithm else y * (g - total)
+                made = g - vmath.exp_below(y) * total if self.logarithm else y * (g - total)
                 dx.store(made, i, mask)
 
             columns.each(finish)
@@ -605,20 +605,20 @@ class LayerNormGrad(_Rows):
                 return [own, own * normal]
 
             total, along = columns.reduce(part, [_add, _add], [0.0, 0.0])
-            rows.append((load, dx, scale, total * inverse, along * inverse))
+            # dx = scale * (own - its mean - normal * mean of own * normal)
+            share = -scale * inverse
+            rows.append((load, dx, scale, total * share, along * share))
 
         def finish(i: Any, mask: Value | None) -> None:
-            products, grads = [], []
-            for load, dx, scale, total, along in rows:
+            product = total_grad = None
+            for load, dx, scale, shift, slope in rows:
                 g, own, normal = load(i, mask)
-                dx.store(((own - total) - normal * along) * scale, i, mask)
-                products.append(g * normal)
-                grads.append(g)
+                dx.store(f.fma(normal, slope, f.fma(own, scale, shift)), i, mask)
+                product = g * normal if product is None else f.fma(g, normal, product)
+                total_grad = g if total_grad is None else total_grad + g
             if sums is not None:
-                for target, values in zip(sums, (products, grads), strict=True):
-                    while len(values) > 1:
-                        values = [a + b for a, b in zip(values[::2], values[1::2], strict=True)]
-                    target.store(target.load(i, lanes, mask) + values[0], i, mask)
+                for target, value in zip(sums, (product, total_grad), strict=True):
+                    target.store(target.load(i, lanes, mask) + value, i, mask)
 
         columns.each(finish)
 
@@ -649,11 +649,16 @@ def _block_sums(f: Function, x: Pointer, lanes: int, count: Value, element: str)
     whole = count - count % each
     (total,) = f.loop(0, whole, block, each, [f.const(0.0, wide)])
 
+    def four(i: Value, *carried: Value) -> list[Value]:
+        return [c + x.load(i + u * lanes, lanes) for u, c in enumerate(carried)]
+
     def rest(i: Value, own: Value) -> list[Value]:
         return [own + x.load(i, lanes, f.mask(count - i, lanes))]
 
-    (left,) = f.loop(whole, count, rest, lanes, [zero])
-    return (total + widened(left)).sum()
+    after = count - count % (4 * lanes)
+    a, b, c, d = f.loop(whole, after, four, 4 * lanes, [zero] * 4)
+    (a,) = f.loop(after, count, rest, lanes, [a])
+    return (total + widened((a + b) + (c + d))).sum()
 
 
 @dataclass(frozen=True)
@@ -703,13 +708,42 @@ class Sums:
 
 
 @dataclass(frozen=True)
-class ColumnSums:
-    """Sums over the rows of a matrix, of each chunk of `chunk` rows, in float64.
+class RowSums(_Rows):
+    """Sums of short rows, added as those inside softmax. Call: x, out, [columns,] range."""
 
-    Call: x, out, rows, columns, chunk, range; out has a row of doubles for each chunk.
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kernel's parameters."""
+        return self.kinds_of(2)
+
+    def interpret(self, x: np.ndarray) -> np.ndarray:
+        """By numpy."""
+        found: np.ndarray = np.add.reduce(x, 1)
+        return found
+
+    def write(self, module: Module) -> None:
+        """The kernel and its entry."""
+        f, columns, lanes = self._open(module, ("x", "out"))
+        x, out = f.pointer("x", self.element), f.pointer("out", self.element)
+
+        def row(r: Value) -> None:
+            here = x.at(r * columns.count)
+            (total,) = columns.reduce(lambda i, mask: [here.load(i, lanes, mask)], [_add], [0.0])
+            out.store(total.lane(0), r)
+
+        f.loop(f.arg("begin"), f.arg("end"), row)
+        self._close(f, 2)
+
+
+@dataclass(frozen=True)
+class ColumnSums:
+    """Sums over the rows of a matrix, of each chunk of `chunk` rows, added in float64.
+
+    Call: x, out, rows, columns, chunk, range; out has a row for each chunk.
     """
 
     element: str
+    result: str = "double"
 
     @property
     def exports(self) -> tuple[str, ...]:
@@ -731,7 +765,7 @@ class ColumnSums:
         f = module.function("kernel", x="ptr", out="ptr", rows="i64", columns="i64", chunk="i64",
                             begin="i64", end="i64")  # fmt: skip
         lanes = module.lanes(self.element)
-        x, out = f.pointer("x", self.element), f.pointer("out", "double")
+        x, out = f.pointer("x", self.element), f.pointer("out", self.result)
         rows, columns, size = f.arg("rows"), f.arg("columns"), f.arg("chunk")
 
         def chunk(number: Value) -> None:
@@ -777,7 +811,8 @@ class ColumnSums:
 
         totals = f.loop(first, last, block, _BLOCK, [f.const(0.0, wide)] * vectors)
         for u, total in enumerate(totals):
-            out.store(total, c + u * lanes, mask)
+            made = total if self.result == "double" else total.cast("fptrunc", "float")
+            out.store(made, c + u * lanes, mask)
 
 
 @dataclass(frozen=True)

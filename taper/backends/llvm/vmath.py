@@ -202,6 +202,16 @@ def exp(x: Value) -> Value:
     return _scale(_exp_near(r, low, form), shifted, form)
 
 
+def exp_below(x: Value) -> Value:
+    """e^x for x that is at most 0, or nan: a third shorter than exp, with an error up to 1.1."""
+    form, f = _format(x), x.f
+    x = f.maximum(form.exp_low, x)
+    n, shifted = _whole(x, 1 / math.log(2), form)
+    high, low = form.ln2
+    r = f.fma(n, -low, f.fma(n, -high, x))
+    return _scale(f.fma(r * r, _horner(r, form.exp), r) + 1.0, shifted, form)
+
+
 def exp2(x: Value) -> Value:
     """2^x."""
     form, f = _format(x), x.f

@@ -146,6 +146,20 @@ def test_layer_norm_and_its_derivative(columns, dtype, weight, bias):
         assert (behind == 7).all() and (after == 7).all()
 
 
+@pytest.mark.parametrize("columns", COLUMNS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sums_of_short_rows(columns, dtype):
+    x = np.random.default_rng(0).random((9, columns)).astype(dtype)
+    fixed, given = known(columns)
+    spec = rows.RowSums(ELEMENTS[dtype], fixed)
+    out, behind = guarded(9, dtype=dtype)
+
+    run(spec, x, out, *given, 0, 9)
+
+    np.testing.assert_allclose(out, spec.interpret(x), **near(dtype))
+    assert (behind == 7).all()
+
+
 @pytest.mark.parametrize("length", [1, 15, 16, 17, 255, 1024, 1025, 5000])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_sums_of_rows(length, dtype):

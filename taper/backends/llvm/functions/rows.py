@@ -24,6 +24,7 @@ from taper.backends.llvm.rows import (
     LayerNorm,
     LayerNormGrad,
     Maxima,
+    RowSums,
     Softmax,
     SoftmaxGrad,
     Sums,
@@ -205,6 +206,9 @@ def row_sums(x: Array) -> Array:
         return plain.row_sums(x)
     width, dtype = x.shape[-1], x.dtype
     out = _empty(x.shape[:-1], dtype)
+    if width <= MOST_KNOWN:
+        _kernel(RowSums, dtype, width)(threads(x.size), x, out, x.size // width)
+        return out
     kernel = _kernel(Sums, dtype, _ELEMENTS[dtype])
     kernel(threads(x.size), x, out, width, x.size, 1.0, x.size // width)
     return out
@@ -220,10 +224,15 @@ def column_sums(x: Array) -> Array:
     if chunk < 256:
         chunk = 256
     chunks = -(-rows // chunk)
+    dtype = x.dtype
+    if chunks == 1:
+        out = _empty(columns, dtype)
+        _kernel(ColumnSums, dtype, _ELEMENTS[dtype])(0, x, out, rows, columns, chunk, 1)
+        return out
     parts = _empty((chunks, columns), np.float64)
-    _kernel(ColumnSums, x.dtype)(threads(x.size), x, parts, rows, columns, chunk, chunks)
-    total = parts[0] if chunks == 1 else np.add.reduce(parts)
-    return total.astype(x.dtype)
+    _kernel(ColumnSums, dtype, "double")(threads(x.size), x, parts, rows, columns, chunk, chunks)
+    total: Array = np.add.reduce(parts)
+    return total.astype(dtype)
 
 
 def sum(
