@@ -190,6 +190,8 @@ def public(
         record = Public(function, own, method, inplace, out, namespaces, aliases)
         PUBLIC.append(record)
         spelled = variants.with_numpy_spelling(function)
+        if own in variants.OLD_FORMS:
+            spelled = variants.with_old_form(spelled, own)
         called = variants.with_out(spelled, own) if out else spelled
         if called is not function:
             called.__module__ = home

@@ -47,6 +47,65 @@ def with_numpy_spelling(function: Callable[..., Any]) -> Callable[..., Any]:
     return _dressed(spelled, function, function.__name__)
 
 
+# Functions that once took their factors before the tensors: how many tensors, the factors' names,
+# and the names of the tensors after the first.
+OLD_FORMS: dict[str, tuple[int, tuple[str, ...], str]] = {
+    "add": (2, ("alpha",), "other"),
+    "sub": (2, ("alpha",), "other"),
+    "addcmul": (3, ("value",), "tensor1, tensor2"),
+    "addcdiv": (3, ("value",), "tensor1, tensor2"),
+    "addmm": (3, ("beta", "alpha"), "mat1, mat2"),
+    "addmv": (3, ("beta", "alpha"), "mat, vec"),
+    "addr": (3, ("beta", "alpha"), "vec1, vec2"),
+    "addbmm": (3, ("beta", "alpha"), "batch1, batch2"),
+    "baddbmm": (3, ("beta", "alpha"), "batch1, batch2"),
+}
+_warned_of_old_form = False
+
+
+def with_old_form(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """The function, also taking its factors before the tensors: p.add_(-rate, grad)."""
+    most = OLD_FORMS[name][0]
+
+    def called(*args: Any, **kwargs: Any) -> Any:
+        if len(args) > most:
+            args, kwargs = _in_new_form(name, args, kwargs)
+        return function(*args, **kwargs)
+
+    return _dressed(called, function, name)
+
+
+def _in_new_form(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The arguments with the factors as keywords; as they are if they fit no old form.
+
+    Warns once, as PyTorch does.
+    """
+    from numbers import Number
+
+    from taper.errors import warn
+    from taper.tensor import Tensor
+
+    global _warned_of_old_form
+    count, factors, others = OLD_FORMS[name]
+    tensors = [arg for arg in args if isinstance(arg, Tensor)]
+    numbers = [arg for arg in args if isinstance(arg, Number)]
+    if count == 2:  # the second summand may be a number, too
+        tensors, numbers = [args[0], *args[2:]], [args[1]]
+    fits = len(tensors) == count and len(numbers) <= len(factors)
+    if not fits or len(tensors) + len(numbers) != len(args) or not isinstance(numbers[0], Number):
+        return args, kwargs
+    if not _warned_of_old_form:
+        _warned_of_old_form = True
+        old = ", ".join(f"Number {factor}" for factor in factors)
+        new = ", ".join(f"Number {factor} = 1" for factor in factors)
+        tensor = "Tensor " + others.replace(", ", ", Tensor ")
+        warn(
+            f"This overload of {name} is deprecated:\n\t{name}({old}, {tensor})\nConsider using "
+            f"one of the following signatures instead:\n\t{name}({tensor}, *, {new})"
+        )
+    return tuple(tensors), {**kwargs, **dict(zip(factors, numbers, strict=False))}
+
+
 def with_out(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     """The function with the keyword `out`, a tensor (or tuple of tensors) that takes the result."""
     names = parameters(function)

@@ -167,3 +167,47 @@ def test_arrays_are_shared_through_dlpack():
 
     assert array[0] == 7
     assert np.from_dlpack(x).tolist() == [7, 1, 2]
+
+
+X, M, B = taper.arange(4.0), taper.ones(2, 2), taper.ones(1, 2, 2)
+V = taper.ones(2)
+
+
+@pytest.mark.filterwarnings("ignore:This overload of")
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        (lambda: X.clone().add_(-0.5, X), lambda: X - 0.5 * X),
+        (lambda: taper.add(X, 2, X), lambda: X + 2 * X),
+        (lambda: taper.sub(X, 2, X, out=taper.empty(4)), lambda: X - 2 * X),
+        (lambda: X.clone().addcmul_(2, X, X), lambda: X + 2 * X * X),
+        (lambda: taper.addcdiv(X, 2, X, X + 1), lambda: X + 2 * X / (X + 1)),
+        (lambda: taper.addmm(2, M, 3, M, M), lambda: 2 * M + 3 * (M @ M)),
+        (lambda: M.addmm(2, M, M), lambda: 2 * M + M @ M),
+        (lambda: V.addmv(2, 3, M, V), lambda: 2 * V + 3 * (M @ V)),
+        (lambda: taper.addr(2, M, V, V), lambda: 2 * M + taper.outer(V, V)),
+        (lambda: M.addbmm(2, 3, B, B), lambda: 2 * M + 3 * (B @ B).sum(0)),
+        (lambda: B.clone().baddbmm_(2, 3, B, B), lambda: 2 * B + 3 * (B @ B)),
+    ],
+)
+def test_factors_may_come_before_the_tensors_as_they_once_did(old, new):
+    assert taper.equal(old(), new())
+
+
+def test_the_old_order_of_arguments_warns_once(monkeypatch):
+    from taper import variants
+
+    monkeypatch.setattr(variants, "_warned_of_old_form", False)
+
+    with pytest.warns(UserWarning, match="This overload of add is deprecated") as caught:
+        X.add(2, X)
+        X.add(2, X)
+
+    assert len(caught) == 1 and caught[0].filename == __file__
+
+
+def test_too_many_arguments_are_still_refused():
+    with pytest.raises(TypeError):
+        X.add(X, X)
+    with pytest.raises(TypeError):
+        taper.addcmul(X, X, X, X)
