@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from taper import dtypes
+from taper import backends, dtypes
 from taper.backends.selection import either, kept
 from taper.errors import UnsupportedDtype
 from taper.tensor import Tensor
@@ -73,9 +73,11 @@ def is_complex(x: Any) -> bool:
 
 def widened(x: Any) -> Any:
     """float32 for the half types: a formula of several steps is rounded once, at its end."""
-    return x.astype(np.float32) if x.dtype.itemsize == 2 and x.dtype.kind in "fV" else x
+    if x.dtype.itemsize == 2 and x.dtype.kind in "fV":
+        return backends.math().astype(x, np.float32)
+    return x
 
 
 def narrowed(result: Any, like: Any) -> Any:
     """The result of a formula on `widened(like)` in the dtype of `like`."""
-    return result if result.dtype == like.dtype else result.astype(like.dtype)
+    return result if result.dtype == like.dtype else backends.math().astype(result, like.dtype)

@@ -20,7 +20,7 @@ from taper.devices import (
 from taper.dispatch import apply, as_array, assign
 from taper.errors import MissingFeature
 from taper.op import METHODS, Opaque, op, public
-from taper.storage import storage_of
+from taper.storage import empty_in_order, storage_of
 from taper.tensor import Tensor, wrap
 
 
@@ -31,6 +31,10 @@ class Clone(Opaque):
     node_name = "CloneBackward0"
 
     def forward(self, m: Any, input: Any, *, order: str) -> Any:
+        if order == "K":
+            made = empty_in_order(input, input.dtype)
+            made[...] = input
+            return made
         return input.copy(order)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, order: str) -> Any:
@@ -47,6 +51,8 @@ class Cast(Opaque):
     def forward(self, m: Any, input: Any, *, to: dtypes.dtype, source: dtypes.dtype) -> Any:
         if input.dtype.kind == "c" and not to.is_complex:
             input = (input != 0) if to is dtypes.bool_ else input.real
+        if input.dtype.kind in "fV" and to.is_floating_point and input.dtype != to.numpy:
+            return m.astype(input, to.numpy)
         return cast_array(input, to.numpy)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, to: Any, source: Any) -> Any:
@@ -59,6 +65,10 @@ def cast_array(array: np.ndarray, to: np.dtype) -> np.ndarray:
     """array.astype as C++ casts: a float out of an integer's range wraps through int64."""
     if array.dtype.kind == "f" and to.kind in "iu" and to.itemsize < 8:
         return array.astype(np.int64).astype(to)
+    if 0 in array.strides and array.size > 1:
+        made = empty_in_order(array, to)
+        np.copyto(made, array, casting="unsafe")
+        return made
     return array.astype(to)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from taper.backends import reference
 
-FAMILIES = ("gemm", "pointwise", "rows", "conv", "pool", "rnn", "update", "gather", "scan", "draw")
+FAMILIES = ("gemm", "pointwise", "rows", "conv", "pool", "rnn", "update", "gather", "scan", "draw", "cast")
 
 
 class LlvmMath(reference.Math):
