@@ -13,6 +13,7 @@ The order of additions is that of the specification, whatever the number of rows
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -547,6 +548,9 @@ class LayerNormGrad(_Rows):
         inverse = f.splat(_inverse_count(f, columns, self.element), lanes)
         pointers = {name: f.pointer(name, self.element) for name in self._arrays}
 
+        # Rows whose shares of the sums are added up before the sums are read; they stay in the cache.
+        together = 4 if self.columns else 2
+
         def chunk(number: Value) -> None:
             first = number * CHUNK_ROWS
             last = f.minimum(first + CHUNK_ROWS, f.arg("rows"))
@@ -562,16 +566,10 @@ class LayerNormGrad(_Rows):
                     to_bias.store(zero, i, mask)
 
                 columns.each(clear)
-            whole = last - (last - first) % 4
-            f.loop(
-                first,
-                whole,
-                lambda r: self._write_rows(f, columns, pointers, inverse, sums, r, 4),
-                4,
-            )
-            f.loop(
-                whole, last, lambda r: self._write_rows(f, columns, pointers, inverse, sums, r, 1)
-            )
+            whole = last - (last - first) % together
+            write = functools.partial(self._write_rows, f, columns, pointers, inverse, sums)
+            f.loop(first, whole, lambda r: write(r, together), together)
+            f.loop(whole, last, lambda r: write(r, 1))
 
         f.loop(f.arg("begin"), f.arg("end"), chunk)
         f.ret()
