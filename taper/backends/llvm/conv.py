@@ -37,7 +37,7 @@ from taper.backends.llvm import (
     conv_winograd,
 )
 from taper.backends.llvm.call import write_entry
-from taper.backends.llvm.conv_channels import Correlation, pack, packed_size
+from taper.backends.llvm.conv_channels import Correlation, pack, pack_vectors, packed_size
 from taper.backends.llvm.conv_images import ImagesJob
 from taper.backends.llvm.conv_tiles import (
     CACHE_LINE,
@@ -127,6 +127,11 @@ def fills_channels(outputs: int, width: int, lanes: int) -> bool:
 
 def _conflicts(size: Pair, itemsize: int) -> bool:
     return size[0] * size[1] * itemsize % _CONFLICT == 0
+
+
+def _laying(family: Any) -> Callable[..., None]:
+    """How weights are packed for a family of kernels."""
+    return pack_vectors if family is conv_channels else pack
 
 
 _LANES = {"channels": conv_channels, "pixels": conv_pixels}
@@ -307,8 +312,9 @@ class Forward(_Kernel):
 
         def pack_group(f: Function, w: Pointer, packed: Pointer, g: Value) -> None:
             given = w.at(g * (shape.outputs_each * depth))
-            pack(f, job, given, packed.at(g * packed_each), range(shape.taps), wide, depth,
-                 shape.taps)  # fmt: skip
+            laying = _laying(family)
+            laying(f, job, given, packed.at(g * packed_each), range(shape.taps), wide, depth,
+                   shape.taps)  # fmt: skip
 
         self._write_pack(module, pack_group)
         f, (x, bias, y, scratch) = self._begin(module, "x", "bias", "y", "scratch")
@@ -550,7 +556,7 @@ class InputGrad(_Kernel):
 
         def pack_group(f: Function, w: Pointer, packed: Pointer, g: Value) -> None:
             for phase, (wide, _), start in zip(phases, laid, starts, strict=False):
-                pack(
+                _laying(family)(
                     f, phase.job, w.at(g * (shape.outputs_each * depth)),
                     packed.at(g * each + start), phase.taps, wide, shape.taps, depth,
                 )  # fmt: skip

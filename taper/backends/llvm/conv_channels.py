@@ -164,6 +164,75 @@ def pack(
         f.loop(0, job.reduced, lambda r: f.loop(0, job.outputs, lambda o: move(o, r)))
 
 
+def pack_vectors(
+    f: Function,
+    job: Correlation,
+    weights: Pointer,
+    packed: Pointer,
+    taps: Sequence[int],
+    wide: int,
+    output_stride: int,
+    reduced_stride: int,
+) -> None:
+    """As `pack`, a vector of output channels at a time; `wide` is a multiple of the lanes."""
+    element, lanes = weights.element, f.module.lanes(weights.element)
+    if not taps:
+        return
+    nothing = zero(f, element, lanes)
+    depth = job.reduced * len(taps)
+    in_order = list(taps) == list(range(reduced_stride)) and output_stride == depth
+
+    def rows(first: Pointer, live: int, count: int) -> list[Value]:
+        """Transposed: what `count` elements from there on are in each output channel."""
+        mask = f.mask(count, lanes)
+        given = [
+            first.load(lane * output_stride, lanes, mask) if lane < live else nothing
+            for lane in range(lanes)
+        ]
+        return transposed(f, given)[:count]
+
+    def vector(o: Value, live: int) -> None:
+        own = weights.at(o * output_stride)
+        place = packed.at(o // wide * (depth * wide) + o % wide)
+
+        def block(d: Value, count: int) -> None:
+            for i, value in enumerate(rows(own.at(d), live, count)):
+                place.store(value, (d + i) * wide)
+
+        def reduced(r: Value) -> None:
+            here, to = own.at(r * reduced_stride), place.at(r * (len(taps) * wide))
+            if output_stride == 1:  # one kernel position: channels lie side by side
+                to.store(here.load(0, lanes, f.mask(live, lanes)))
+                return
+            for start in range(0, output_stride, lanes):
+                count = min(lanes, output_stride - start)
+                if not any(start <= tap < start + count for tap in taps):
+                    continue
+                values = rows(here.at(start), live, count)
+                for i, tap in enumerate(taps):
+                    if start <= tap < start + count:
+                        to.store(values[tap - start], i * wide)
+
+        if in_order:
+            whole = depth // lanes * lanes
+            f.loop(0, whole, lambda d: block(d, lanes), lanes)
+            if depth > whole:
+                block(f.const(whole, "i64"), depth - whole)
+        else:
+            f.loop(0, job.reduced, reduced)
+
+    full = job.outputs // lanes * lanes
+    f.loop(0, full, lambda o: vector(o, lanes), lanes)
+    if job.outputs > full:
+        vector(f.const(full, "i64"), job.outputs - full)
+    # The last tile may have vectors without channels.
+    for empty in range(
+        ceil_div(job.outputs, lanes) * lanes, packed_size(job, wide) // depth, lanes
+    ):
+        place = packed.at(empty // wide * (depth * wide) + empty % wide)
+        f.loop(0, depth, lambda d, place=place: place.store(nothing, d * wide))
+
+
 def tile_lanes(job: Correlation, lanes: int, machine: Machine) -> int:
     """Output channels of a tile."""
     return lanes * channel_vectors(job.outputs, lanes, machine)
