@@ -226,6 +226,29 @@ def test_the_functions_agree_with_the_reference(images, dtype):
         np.testing.assert_allclose(ours, expected, **close)
 
 
+@pytest.mark.parametrize(
+    ("stride", "padding", "dilation", "groups"),
+    [
+        ((1, 1, 1), (0, 0, 0), (1, 1, 1), 1),
+        ((2, 1, 2), (1, 2, 0), (1, 1, 1), 2),
+        ((1, 2, 1), (3, 0, 1), (2, 1, 1), 1),
+        ((3, 1, 1), (0, 0, 0), (1, 1, 2), 2),
+    ],
+)
+def test_volumes_are_stacks_of_images(stride, padding, dilation, groups):
+    geometry = stride, padding, dilation, groups
+    x, w = drawn(3, 4, 7, 9, 8, dtype="d"), drawn(6, 4 // groups, 3, 2, 3, dtype="d")
+    bias = drawn(6, dtype="d")
+
+    y = conv.convolution(x, w, bias, *geometry)
+    made = conv.convolution_gradients(x, w, y, (True, True, True), *geometry)
+
+    np.testing.assert_allclose(y, reference.convolution(x, w, bias, *geometry), atol=1e-12)
+    expected = reference.convolution_gradients(x, w, y, (True, True, True), *geometry)
+    for ours, meant in zip(made, expected, strict=True):
+        np.testing.assert_allclose(ours, meant, atol=1e-11)
+
+
 def test_gradients_that_nobody_needs_are_none():
     x, w, _, grad = arrays(2)
 

@@ -1,8 +1,8 @@
 """Convolution on arrays: `m.convolution` and its adjoints, by the kernels of conv.py.
 
-Kernels take float32 and float64, one or two spatial dimensions. Which kernel runs follows from the
-shape of an image and the dtype, never from the number of images. What has no kernel goes to the
-reference: other dtypes, three dimensions, mixed dtypes, empty arrays.
+Kernels take float32 and float64, one or two spatial dimensions; volumes become stacks of images
+(conv_volumes.py). Which kernel runs follows from the shape of an image and the dtype, never from the
+number of images. What has no kernel goes to the reference: other and mixed dtypes, empty arrays.
 
 TAPER_WINOGRAD=1 lets 3x3 kernels between many channels use Winograd's method, forward and for the
 gradient of the input. It takes about half the time, and its errors are about ten times as large.
@@ -19,6 +19,7 @@ import numpy as np
 from taper.backends import convolution as reference
 from taper.backends.llvm import build, call, conv_winograd, pool
 from taper.backends.llvm.conv import Forward, InputGrad, Shape, WeightGrad
+from taper.backends.llvm.functions.conv_volumes import Volumes, in_depth
 from taper.backends.llvm.machine import host
 
 PUBLISHED = (
@@ -140,6 +141,22 @@ def _strategy(shape: Shape, dtype: np.dtype) -> str:
     return "winograd" if suits else ""
 
 
+def _volumes(
+    kernel: Sizes,
+    stride: Sizes,
+    padding: Sizes,
+    dilation: Sizes,
+    groups: int,
+    *arrays: Array | None,
+) -> Volumes | None:
+    """How kernels for images serve these volumes, if they do."""
+    if len(kernel) != 3 or not _has_calls or min(padding) < 0 or not _plain(*arrays):
+        return None
+    if any(a is not None and not a.size for a in arrays):
+        return None
+    return Volumes(kernel, stride, padding, dilation, groups)
+
+
 _forward: dict[Any, Any] = {}
 _input_grad: dict[Any, Any] = {}
 _weight_grad: dict[Any, Any] = {}
@@ -177,6 +194,12 @@ def convolution(
     if found is None:
         found = _forward[key] = _new_forward(x, w, bias, stride, padding, dilation, groups)
     if found is _NONE or not len(x):
+        deep = _volumes(w.shape[2:], stride, padding, dilation, groups, x, w, bias)
+        if deep is not None:
+            (out,) = reference.out_size(
+                x.shape[2:3], w.shape[2:3], stride[:1], padding[:1], dilation[:1]
+            )
+            return deep.forward(x, w, bias, out, convolution)
         return reference.convolution(x, w, bias, stride, padding, dilation, groups)
     w = np.ascontiguousarray(w)
     return found(np.ascontiguousarray(x), w, w if bias is None else np.ascontiguousarray(bias))
@@ -217,6 +240,9 @@ def convolution_transposed(
         found = _new_input_grad(grad, w, size, stride, padding, dilation, groups)
         _input_grad[key] = found
     if found is _NONE or not len(grad):
+        deep = _volumes(w.shape[2:], stride, padding, dilation, groups, grad, w)
+        if deep is not None and 0 not in size:
+            return deep.input_grad(grad, w, size, convolution_transposed)
         return reference.convolution_transposed(grad, w, size, stride, padding, dilation, groups)
     return found(np.ascontiguousarray(grad), np.ascontiguousarray(w))
 
@@ -260,7 +286,13 @@ def _weight_and_bias(
         found = _new_weight_grad(x, grad, kernel, stride, padding, dilation, groups, bias)
         _weight_grad[key] = found
     if found is _NONE or not len(x):
-        return None
+        deep = _volumes(kernel, stride, padding, dilation, groups, x, grad)
+        if deep is None:
+            return None
+        stack, rows = deep.stacked(x, grad.shape[2]), in_depth(grad)
+        both = _weight_and_bias(stack, rows, kernel[1:], *deep.flat, bias)
+        assert both is not None
+        return both[0].reshape(grad.shape[1], x.shape[1] // groups, *kernel), both[1]
     made: tuple[Array, Array] = found(np.ascontiguousarray(x), np.ascontiguousarray(grad))
     return made[0], made[1] if bias else None
 
