@@ -13,11 +13,11 @@ import numpy as np
 
 from taper import backends, dtypes
 from taper.autograd.grad_mode import mode
-from taper.autograd.node import ManyOutputs, OpNode, next_number
+from taper.autograd.node import UNCHECKED, ManyOutputs, OpNode, next_number
 from taper.backends import reference
-from taper.errors import DtypeError, GradError, ShapeError
+from taper.errors import DtypeError, GradError, ShapeError, UnsupportedDtype
 from taper.op import SHAPE, VALUE, Op
-from taper.storage import storage_of
+from taper.storage import in_order_of, storage_of
 from taper.tensor import Tensor, wrap
 
 _new = object.__new__
@@ -72,6 +72,11 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
         return _wrap_many(op, inputs, arrays, common, attrs, out, tracked)
     if type(out) is not _array:
         out = np.asarray(out)
+    if not out.flags.c_contiguous:
+        if takes:
+            out = in_order_of(out, arrays)
+        elif op.plain:
+            out = np.ascontiguousarray(out)
     result = _new(Tensor)
     result._array = out
     if op.view:
@@ -101,6 +106,8 @@ def join(view: Tensor, source: Tensor) -> None:
 def _wrap_many(
     op: Op, inputs: Any, arrays: Any, common: Any, attrs: Any, outs: Any, tracked: bool
 ) -> tuple[Tensor, ...]:
+    if op.plain:
+        outs = map(np.ascontiguousarray, outs)
     results = tuple(wrap(o if type(o) is _array else np.asarray(o)) for o in outs)
     if op.view:
         source = inputs[0]
@@ -165,6 +172,10 @@ def record(
         else:
             edges.append(None)
             saved.append(() if kind == SHAPE else x if kind == VALUE else None)
+    for kept, reader in op.spared:
+        item = saved[kept]
+        if edges[reader] is None and type(item) is tuple:
+            saved[kept] = None if op.elementwise else (item[0], item[1], UNCHECKED)
     node.op = op
     node.attrs = attrs
     node.edges = tuple(edges)
@@ -272,7 +283,7 @@ def _explained(op: Op, arrays: list[Any], error: Exception) -> Exception:
                     return ShapeError(op.name, clash)
         names = ", ".join(dtypes.of(a.dtype).name for a in held)
         if isinstance(error, TypeError):
-            return DtypeError(op.name, f"not implemented for {names}")
+            return UnsupportedDtype(op.name, f"not implemented for {names}")
     shapes = ", ".join(f"{dtypes.of(a.dtype).name}{list(a.shape)}" for a in held)
     text = f"{error} (inputs: {shapes})"
     if isinstance(error, IndexError):
@@ -313,7 +324,7 @@ def check_history(tensor: Tensor) -> None:
 
             raise view_error(tensor, "is being")
         base: Any = tensor._base
-        if base._requires_grad and base._grad_fn is None:
+        if base._grad_fn is None and tensor.requires_grad:
             raise GradError(
                 "a view of a leaf Variable that requires grad is being used in an in-place operation."
             )
@@ -331,11 +342,11 @@ def check_writable(tensor: Tensor, name: str, taped: bool) -> None:
     if array.ndim and 0 in array.strides and array.size > 1 and name != "fill_":
         for extent, stride in zip(array.shape, array.strides, strict=True):
             if stride == 0 and extent > 1:
-                if name == "index_put_":
+                if name in ("index_put_", "index_fill_"):
                     import warnings
 
                     warnings.warn(
-                        "Use of index_put_ on expanded tensors is deprecated. Please clone() the "
+                        f"Use of {name} on expanded tensors is deprecated. Please clone() the "
                         "tensor before performing this operation. This also applies to advanced "
                         "indexing e.g. tensor[indices] = tensor",
                         UserWarning,
@@ -381,6 +392,7 @@ def assign(target: Tensor, result: Any, name: str = "copy_", since: int = 0) -> 
                 f"{dtypes.cpp_name(held)}",
             )
     if result is target:
+        touch(target)
         return target
     if result._storage is not None and result._storage is target._storage:
         check_overlap(name, target, (result,))
@@ -447,11 +459,14 @@ _SAME_DTYPE = {
 
 
 def _same_elements(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether `other`, broadcast to the shape of `one`, has the same elements in memory."""
-    if one.ctypes.data != other.ctypes.data or not _fits(other.shape, one.shape):
-        return False
-    strides = np.broadcast_to(other, one.shape).strides
-    return all(n == 1 or a == b for n, a, b in zip(one.shape, one.strides, strides, strict=True))
+    """Whether both are the same look at the same memory."""
+    return (
+        one.ctypes.data == other.ctypes.data
+        and one.shape == other.shape
+        and all(
+            n == 1 or a == b for n, a, b in zip(one.shape, one.strides, other.strides, strict=True)
+        )
+    )
 
 
 def check_overlap(name: str, out: Tensor, args: Any) -> None:
@@ -475,7 +490,7 @@ def check_overlap(name: str, out: Tensor, args: Any) -> None:
 
 def _store_out(name: str, out: Tensor, result: Tensor, args: Any) -> None:
     if mode.grad and (
-        out._requires_grad or any(isinstance(a, Tensor) and a._requires_grad for a in args)
+        out.requires_grad or any(isinstance(a, Tensor) and a.requires_grad for a in args)
     ):
         raise GradError(
             f"{name}(): functions with out=... arguments don't support automatic "

@@ -25,13 +25,18 @@ class Op:
     name = ""  # as in error messages: log_add_exp -> "logaddexp" if the class says so
     node_name = ""  # PyTorch's name of the grad_fn
     saves: tuple[str, ...] = ()
+    # A saved input that only one other input's derivative needs: its name -> that input's. Where the
+    # other needs none, the saved one is let go (elementwise ops) or may be written to.
+    needed_for: dict[str, str] = {}
     outputs = 1
     saved_from = 0  # with "out" saved: the first output that is
     differentiable: tuple[bool, ...] | None = None
+    elements = False  # each element is computed by itself, so that a backend may fuse the steps
     elementwise = False  # dispatch promotes and broadcasts; the engine sums the gradients back
     floating = False  # integer inputs become the default floating dtype
     view = False
     ufunc = ""  # numpy's name of the formula, where the formula is that one function
+    plain = False  # the result lies in row-major order, however the inputs do
     unpromoted = 0  # leading inputs of an elementwise op that keep their dtype: a condition
     takes = ""  # kinds of dtype an elementwise op computes in without promotion
 
@@ -40,6 +45,7 @@ class Op:
     variadic: bool
     plan: tuple[int, ...]
     saves_out: bool
+    spared: tuple[tuple[int, int], ...]  # needed_for by numbers
     frees: bool  # whether backward() frees what was saved: tensors, not shapes
     wants_needs: bool
     run: Callable[..., Any]
@@ -59,11 +65,14 @@ class Op:
 class Elementwise(Op):
     """out[i] = formula(input[i], ...) after promotion and broadcasting."""
 
+    elements = True
     elementwise = True
 
 
 class Reduction(Op):
     """Folds the dimensions `axis` (a tuple of non-negative ints) away, or to 1 with `keepdims`."""
+
+    plain = True
 
 
 class View(Op):
@@ -121,6 +130,10 @@ def op(cls: type[Op]) -> Any:
     if wanted:
         raise TypeError(f"{cls.__name__}: saves names no input: {sorted(wanted)}")
     made.plan = tuple(plan)
+    made.spared = tuple(
+        (made.inputs.index(kept), made.inputs.index(other))
+        for kept, other in cls.needed_for.items()
+    )
     made.frees = made.saves_out or VALUE in plan
     vjp = getattr(cls, "vjp", None)
     if vjp is not None:
@@ -129,6 +142,13 @@ def op(cls: type[Op]) -> Any:
         made.wants_needs = "needs" in names
     else:
         made.wants_needs = False
+    if cls.elements:
+        from taper import backends
+
+        math = backends.math()
+        made.run = math.fuse(made.run)
+        if vjp is not None and not made.wants_needs:
+            made.vjp = math.fuse_vjp(made.vjp)
     if REGISTRY.setdefault(cls.__name__, made) is not made:
         raise TypeError(f"two ops are called {cls.__name__}")
     return made

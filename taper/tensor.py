@@ -16,7 +16,7 @@ from taper import dtypes
 from taper.devices import CPU, channels_last, channels_last_3d, device, layout, strided
 from taper.errors import GradError
 from taper.size import Size, size_of
-from taper.storage import Storage, address, offset_of, storage_of
+from taper.storage import Storage, address, memory_of, offset_of, storage_of
 
 _new = object.__new__
 
@@ -564,7 +564,13 @@ class Tensor(metaclass=TensorMeta):
             return memo[id(self)]
         import copy
 
-        made = wrap(self._array.copy(order="K"), type(self))
+        array = self._array
+        if array.flags.forc:
+            array = array.copy(order="K")
+        else:  # the strides stay what they are
+            strides = array.strides
+            array = np.lib.stride_tricks.as_strided(memory_of(array).copy(), array.shape, strides)
+        made = wrap(array, type(self))
         made._requires_grad = self._requires_grad
         memo[id(self)] = made
         if self._grad is not None:

@@ -328,6 +328,8 @@ def _finish_leaves(
 ) -> None:
     for key in list(leaves):
         leaf, grad = leaves.pop(key)
+        if not leaf._requires_grad:
+            continue  # no longer
         hooks = leaf._hooks
         if hooks:
             for hook in list(hooks.values()):
@@ -550,7 +552,7 @@ def grad(
         if result is not None:
             continue
         if materialize_grads:
-            found[i] = wrap(np.zeros(targets[i]._array.shape, targets[i]._array.dtype))
+            found[i] = wrap(np.zeros_like(targets[i]._array))
         elif not allow_unused:
             raise GradError(
                 "One of the differentiated Tensors appears to not have been used in the graph. Set "

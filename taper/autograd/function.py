@@ -301,6 +301,7 @@ def _attach(out: Tensor, node: FunctionNode, number: int, dirty: bool) -> None:
         result = wrap(out._array)
         result._grad_fn, result._output_nr, result._requires_grad = node, number, True
         rebase(out, result, 0)
+        out._grad = None
     else:
         place(out, node, number)
         if out._view_version is not None:

@@ -24,6 +24,9 @@ next_number = itertools.count().__next__
 # Where a gradient goes: (node, output number), (leaf tensor, 0), or None.
 Edge = Any
 
+# The version of a saved tensor that may be written to: its value will not count.
+UNCHECKED = -1
+
 FREED = (
     "Trying to backward through the graph a second time (or directly access saved tensors after "
     "they have already been freed). Saved intermediate values of the graph are freed when you call "
@@ -220,7 +223,7 @@ def check_version(node: Node, saved: tuple[Tensor, np.ndarray, int]) -> None:
     tensor, array, version = saved
     storage = tensor._storage
     now = 0 if storage is None else storage.version
-    if now != version and tensor._array is array:
+    if now != version != UNCHECKED and tensor._array is array:
         number = tensor._output_nr if tensor._grad_fn is not None else -1
         raise modified(tensor._grad_fn or node, array, number, now, version)
 

@@ -36,6 +36,7 @@ class _ProductSum(Contraction):
     """beta * input + alpha * (mat1 @ mat2). The subclasses differ in the number of dimensions."""
 
     saves = ("input.shape", "mat1", "mat2")
+    needed_for = {"mat1": "mat2", "mat2": "mat1"}
 
     def forward(self, m: Any, input: Any, mat1: Any, mat2: Any, *, beta: Any, alpha: Any) -> Any:
         made = m.matmul(widened(mat1), widened(mat2))

@@ -69,6 +69,7 @@ class Mul(Elementwise):
 
     ufunc = "multiply"
     saves = ("input", "other")
+    needed_for = {"input": "other", "other": "input"}
 
     def formula(self, m: Any, input: Any, other: Any) -> Any:
         return m.multiply(input, other)
@@ -87,6 +88,7 @@ class Div(Elementwise):
     ufunc = "true_divide"
     floating = True
     saves = ("input", "other")
+    needed_for = {"input": "other"}
 
     def formula(self, m: Any, input: Any, other: Any) -> Any:
         return m.true_divide(input, other)

@@ -337,6 +337,7 @@ class Addcmul(Elementwise):
     """input + value * one * two."""
 
     saves = ("one", "two")
+    needed_for = {"one": "two", "two": "one"}
 
     def formula(self, m: Any, input: Any, one: Any, two: Any, *, value: Any) -> Any:
         product = widened(one) * widened(two)
@@ -362,6 +363,7 @@ class Addcdiv(Elementwise):
     """input + value * one / two."""
 
     saves = ("one", "two")
+    needed_for = {"one": "two"}
 
     def formula(self, m: Any, input: Any, one: Any, two: Any, *, value: Any) -> Any:
         return narrowed(widened(input) + value * (widened(one) / widened(two)), input)

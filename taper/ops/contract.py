@@ -71,6 +71,7 @@ class Contract(Contraction):
     name = "einsum"
     node_name = "BmmBackward0"
     saves = ("input", "other")
+    needed_for = {"input": "other", "other": "input"}
 
     def forward(
         self, m: Any, input: Any, other: Any, *, left: Labels, right: Labels, out: Labels

@@ -39,6 +39,7 @@ class Convolution(Contraction):
     name = "convolution"
     node_name = "ConvolutionBackward0"
     saves = ("input", "weight")
+    needed_for = {"input": "weight", "weight": "input"}
 
     def forward(
         self,
@@ -88,6 +89,7 @@ class ConvTransposed(Contraction):
     name = "conv_transpose"
     node_name = "ConvolutionBackward0"
     saves = ("input", "weight")
+    needed_for = {"input": "weight", "weight": "input"}
 
     def forward(
         self,

@@ -25,6 +25,8 @@ from taper.tensor import Tensor
 class Cumsum(Opaque):
     """Running sum along `axis`, from the end if `reverse`."""
 
+    plain = True
+
     def forward(self, m: Any, input: Any, *, axis: int, reverse: bool) -> Any:
         return m.running_sum(input, axis, reverse) if input.ndim else input.copy()
 
@@ -36,6 +38,7 @@ class Cumsum(Opaque):
 class Cumprod(Opaque):
     """Running product along `axis`."""
 
+    plain = True
     saves = ("input", "out")
 
     def forward(self, m: Any, input: Any, *, axis: int) -> Any:
@@ -147,6 +150,7 @@ class _Running(Opaque):
     """The extreme so far along `axis` and its place; the last of equal ones."""
 
     outputs = 2
+    saved_from = 1
     differentiable = (True, False)
     saves = ("input.shape", "out")
     extreme: Any = None
@@ -165,7 +169,7 @@ class _Running(Opaque):
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, axis: int) -> Any:
         from taper.ops.scatter import ScatterAdd
 
-        return m.call(ScatterAdd, m.zeros(input, grad[0].dtype), grad[0], out[1], axis=axis)
+        return m.call(ScatterAdd, m.zeros(input, grad[0].dtype), grad[0], out[0], axis=axis)
 
 
 @op

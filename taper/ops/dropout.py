@@ -19,6 +19,7 @@ from taper.errors import DtypeError, UnsupportedDtype
 from taper.generator import default_generator, fills
 from taper.generator.order import shaped_like
 from taper.op import Opaque, op, public
+from taper.storage import empty_in_order
 from taper.tensor import Tensor, wrap
 
 
@@ -30,7 +31,7 @@ class Dropout(Opaque):
 
     def forward(self, m: Any, input: Any, *, noise: np.ndarray) -> Any:
         # The result has the input's memory order, whatever that of the noise.
-        return np.multiply(input, noise, out=np.empty_like(input))
+        return np.multiply(input, noise, out=empty_in_order(input, input.dtype))
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, noise: np.ndarray) -> Any:
         return grad * m.asarray(noise)
@@ -43,7 +44,7 @@ class AlphaDropout(Opaque):
     node_name = "AddBackward0"
 
     def forward(self, m: Any, input: Any, *, noise: np.ndarray, shift: np.ndarray) -> Any:
-        out = np.multiply(input, noise, out=np.empty_like(input))
+        out = np.multiply(input, noise, out=empty_in_order(input, input.dtype))
         return np.add(out, shift, out=out)
 
     def vjp(

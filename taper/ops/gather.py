@@ -40,6 +40,7 @@ class Gather(Opaque):
 class IndexSelect(Opaque):
     """The given places of one dimension."""
 
+    plain = True
     name = "index_select"
     node_name = "IndexSelectBackward0"
     saves = ("input.shape", "index")
@@ -126,8 +127,11 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
                 f"to be no larger than self {list(shape)} apart from dimension "
                 f"{axis}"
             )
-    check_range(index._array, shape[axis] if shape else 1, axis)
-    return apply(Gather, input, index, axis=axis)
+    try:
+        return apply(Gather, input, index, axis=axis)
+    except IndexError:  # found on the way; now that it must be named, it is looked for
+        check_range(index._array, shape[axis] if shape else 1, axis)
+        raise
 
 
 @public(method=True, out=True)

@@ -352,7 +352,9 @@ def _check_bounds(self: Tensor, basic: Any, indices: list[Tensor], spec: list[An
 
 def setitem(self: Tensor, key: Any, value: Any) -> None:
     """Writes `value` (a number or a tensor that broadcasts) where `key` selects."""
-    basic, indices, spec = parse(self._array.shape, key)
+    if key is False:
+        return
+    basic, indices, spec = parse(self._array.shape, None if key is True else key)
     if not isinstance(value, Tensor):
         if not isinstance(value, (bool, int, float, complex, np.generic)):
             kind = cpp_name(self.dtype)
@@ -372,24 +374,22 @@ def setitem(self: Tensor, key: Any, value: Any) -> None:
         _put_indexed(self, basic, indices, _trim(spec), value, False, taped)
         return
     if not taped:
-        check_writable(self, "copy_", False)
         place = self._array[(*basic, ...)]
+        check_writable(wrap(place), "copy_", False)
+        source = _fit(value._array, place.shape)
         if value._storage is not None and value._storage is self._storage:
-            check_overlap("copy_", wrap(place), (value,))
-        store(place, _fit(value._array, place.shape))
+            check_overlap("copy_", wrap(place), (wrap(source),))
+        store(place, source)
         touch(self)
         return
-    view = apply(Slice, self, key=basic)
+    view: Tensor = apply(Slice, self, key=basic)
     if view._array.shape == self._array.shape and all(
-        type(k) is slice and k.step in (None, 1) for k in basic
+        type(k) is slice and not k.start and k.step in (None, 1) for k in basic
     ):
         view = self  # all of it: no view that the tape would have to follow
-    source = (
-        value
-        if value._array.ndim <= view._array.ndim
-        else value.reshape(_fit(value._array, view._array.shape).shape)
-    )
-    assign(view, source, "copy_")
+    if value._array.ndim > view._array.ndim:
+        value = value.reshape(_fit(value._array, view._array.shape).shape)
+    assign(view, value, "copy_")
 
 
 def delitem(self: Tensor, key: Any) -> None:
@@ -431,7 +431,8 @@ def _put_indexed(
     accumulate: bool,
     taped: bool,
 ) -> None:
-    if value is self or (value._storage is not None and value._storage is self._storage):
+    shared = value is self or (value._storage is not None and value._storage is self._storage)
+    if shared and _basic(self, basic) is self:
         check_overlap("index_put_", self, (value,))
     if not taped:
         check_writable(self, "index_put_", False)
@@ -443,6 +444,10 @@ def _put_indexed(
         touch(self)
         return
     view = _basic(self, basic)
+    picked = _picked_shape(view._array, numpy_key([i._array for i in indices], spec))
+    extra = value._array.ndim - len(picked)
+    if extra > 0:
+        value = value.reshape(value._array.shape[extra:])
     result = apply(IndexPut, view, value, *indices, spec=spec, accumulate=accumulate)
     assign(view if view is not self else self, result, "index_put_")
 

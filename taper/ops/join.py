@@ -22,7 +22,9 @@ class _Cat(Opaque):
     saves = ("tensors.shape",)
 
     def forward(self, m: Any, *tensors: Any, axis: int) -> Any:
-        return np.concatenate(tensors, axis)
+        made = np.concatenate(tensors, axis)
+        # Row-major like PyTorch's, or with the channels last if all are so.
+        return made if made.ndim in (4, 5) else np.ascontiguousarray(made)
 
     def vjp(self, m: Any, grad: Any, out: Any, *tensors: Any, axis: int, needs: Any) -> Any:
         parts, start = [], 0
@@ -38,6 +40,7 @@ class _Cat(Opaque):
 class Stack(Opaque):
     """The tensors along a new dimension."""
 
+    plain = True
     node_name = "StackBackward0"
 
     def forward(self, m: Any, *tensors: Any, axis: int) -> Any:

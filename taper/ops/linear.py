@@ -70,6 +70,7 @@ class _Linear(Contraction):
 
     name = "linear"
     saves = ("input", "weight", "bias.shape")
+    needed_for = {"input": "weight", "weight": "input"}
 
     def forward(self, m: Any, input: Any, weight: Any, bias: Any) -> Any:
         if (

@@ -22,6 +22,7 @@ class MaskedFill(Opaque):
 
     name = "masked_fill"
     node_name = "MaskedFillBackward0"
+    plain = True
     saves = ("input.shape", "mask")
 
     def forward(self, m: Any, input: Any, mask: Any, value: Any) -> Any:

@@ -47,6 +47,7 @@ class Mm(Contraction):
 
     node_name = "MmBackward0"
     saves = ("input", "mat2")
+    needed_for = {"input": "mat2", "mat2": "input"}
 
     def forward(self, m: Any, input: Any, mat2: Any) -> Any:
         return m.matmul(input, mat2)
@@ -63,6 +64,7 @@ class _Batched(Contraction):
 
     name = "matmul"
     saves = ("input", "other")
+    needed_for = {"input": "other", "other": "input"}
 
     def forward(self, m: Any, input: Any, other: Any) -> Any:
         if other.ndim == 2:  # one tall product is faster than many small ones
@@ -102,6 +104,7 @@ class Mv(Contraction):
 
     node_name = "MvBackward0"
     saves = ("input", "vec")
+    needed_for = {"input": "vec", "vec": "input"}
 
     def forward(self, m: Any, input: Any, vec: Any) -> Any:
         return m.matmul(input, vec)
@@ -119,6 +122,7 @@ class Dot(Contraction):
 
     node_name = "DotBackward0"
     saves = ("input", "other")
+    needed_for = {"input": "other", "other": "input"}
 
     def forward(self, m: Any, input: Any, other: Any) -> Any:
         return m.matmul(input, other)

@@ -29,7 +29,7 @@ def _restructure(target: Tensor, made: Tensor) -> Tensor:
     if made._requires_grad:
         place(target, made._grad_fn, made._output_nr)
     touch(target)
-    if target._view_version is not None:
+    if mode.grad and target._view_version is not None:
         target._view_version = target._storage.version  # type: ignore[union-attr]
     return target
 

@@ -28,13 +28,14 @@ class _Picking(Reduction):
     """One element of each slice, and its place."""
 
     outputs = 2
+    saved_from = 1
     differentiable = (True, False)
     saves = ("input.shape", "out")
 
     def vjp(
         self, m: Any, grad: Any, out: Any, input: Any, *, axis: int, keepdims: bool, **attrs: Any
     ) -> Any:
-        return picked_vjp(m, grad[0], out[1], input, axis, keepdims)
+        return picked_vjp(m, grad[0], out[0], input, axis, keepdims)
 
 
 @op

@@ -32,6 +32,7 @@ class Flip(Opaque):
 class Roll(Opaque):
     """Elements moved along dimensions; what leaves at the end comes in at the beginning."""
 
+    plain = True
     node_name = "RollBackward0"
 
     def forward(self, m: Any, input: Any, *, shifts: tuple[int, ...], axis: Any) -> Any:
@@ -69,6 +70,7 @@ def _triangle_mask(shape: tuple[int, ...], diagonal: int) -> np.ndarray:
 class Tril(Opaque):
     """Zero above a diagonal."""
 
+    plain = True
     node_name = "TrilBackward0"
 
     def forward(self, m: Any, input: Any, *, diagonal: int) -> Any:
@@ -83,6 +85,7 @@ class Tril(Opaque):
 class Triu(Opaque):
     """Zero below a diagonal."""
 
+    plain = True
     node_name = "TriuBackward0"
 
     def forward(self, m: Any, input: Any, *, diagonal: int) -> Any:

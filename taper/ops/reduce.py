@@ -383,11 +383,12 @@ class _ExtremeDim(Reduction):
     """The extremes along one dimension and their places, the first among equals."""
 
     outputs = 2
+    saved_from = 1
     differentiable = (True, False)
     saves = ("input.shape", "out")
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, axis: int, keepdims: bool) -> Any:
-        return picked_vjp(m, grad[0], out[1], input, axis, keepdims)
+        return picked_vjp(m, grad[0], out[0], input, axis, keepdims)
 
 
 @op

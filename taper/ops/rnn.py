@@ -63,7 +63,12 @@ def stacked(
             for found, state in zip(collected, made[1:], strict=False):
                 found.append(state)
         join = NAMESPACES["torch"]["cat"]
-        input = outs[0] if directions == 1 else join(outs, -1)
+        if directions == 1:
+            input = outs[0]
+        elif geometry["batch_first"] and sizes is None:  # steps come first in memory
+            input = join([out.transpose(0, 1) for out in outs], -1).transpose(0, 1)
+        else:
+            input = join(outs, -1)
         if dropping and layer < num_layers - 1:
             input = NAMESPACES["nn.functional"]["dropout"](input, dropout, True)
     if turned:

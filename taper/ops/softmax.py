@@ -18,6 +18,7 @@ from taper.tensor import Tensor
 class Softmax(Opaque):
     """exp(input), divided by its sum along `axis`."""
 
+    plain = True
     saves = ("out",)
 
     def forward(self, m: Any, input: Any, *, axis: int) -> Any:
@@ -57,6 +58,7 @@ class SoftmaxGrad(Opaque):
 class LogSoftmax(Opaque):
     """input - log(sum(exp(input)))."""
 
+    plain = True
     saves = ("out",)
 
     def forward(self, m: Any, input: Any, *, axis: int) -> Any:

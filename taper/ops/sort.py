@@ -33,6 +33,7 @@ class Sort(Opaque):
     """Sorted elements along `axis` and where they were."""
 
     outputs = 2
+    saved_from = 1
     differentiable = (True, False)
     saves = ("input.shape", "out")
 
@@ -45,7 +46,7 @@ class Sort(Opaque):
     def vjp(
         self, m: Any, grad: Any, out: Any, input: Any, *, axis: int, descending: bool, stable: bool
     ) -> Any:
-        return m.call(PutAlong, grad[0], out[1], axis=axis, shape=input)
+        return m.call(PutAlong, grad[0], out[0], axis=axis, shape=input)
 
 
 @public(method=True, out=True)
@@ -79,6 +80,7 @@ class Topk(Opaque):
     """The k largest (or smallest) along `axis` and where they are."""
 
     outputs = 2
+    saved_from = 1
     differentiable = (True, False)
     saves = ("input.shape", "out")
 
@@ -92,7 +94,7 @@ class Topk(Opaque):
     def vjp(
         self, m: Any, grad: Any, out: Any, input: Any, *, k: int, axis: int, largest: bool
     ) -> Any:
-        return m.call(PutAlong, grad[0], out[1], axis=axis, shape=input)
+        return m.call(PutAlong, grad[0], out[0], axis=axis, shape=input)
 
 
 @public(method=True, out=True)
