@@ -10,8 +10,8 @@ with a vector's width of slack; the states, (steps + 1, states, hidden); what th
 saved, hidden). Running step t reads the input's step `start + t * direction`.
 
 No result element depends on the batch size except the gradients of weights, which are sums over
-sequences: lane by lane in the order of groups, within a group from the first step to the last, and
-over lanes at the end.
+sequences: lane by lane in the order of groups, within a group from the first step to the last; then
+over pieces of the batch, which its size alone decides, and over lanes at the end.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from itertools import pairwise
 from typing import Any
 
 from taper.backends.llvm import call
+from taper.backends.llvm.pool import ranges
 from taper.backends.llvm.recurrent import CELLS, Cell
 from taper.backends.llvm.text import SIZES, Function, Module, Number, Pointer, Value, vector
 
@@ -216,9 +217,10 @@ def _numbered(name: str, count: int) -> str:
 
 @dataclass(frozen=True)
 class LanesForward:
-    """All steps of groups begin to end: outputs (steps, batch, hidden), last states, tape.
+    """All steps of a batch of sequences: outputs (steps, batch, hidden), last states, tape.
 
-    `flat`: the steps of a sequence follow one another in x without gaps.
+    `flat`: the steps of a sequence follow one another in x without gaps. `piece` groups are a
+    thread's share at a time.
     """
 
     cell: str
@@ -238,18 +240,24 @@ class LanesForward:
         states = CELLS[self.cell].states
         return _params(
             f"x {_numbered('first', states)} w_ih w_hh b_ih b_hh y {_numbered('last', states)} tape",
-            "begin end batch steps x_row x_step start direction",
+            "batch steps x_row x_step start direction piece",
         )
 
     @property
     def kinds(self) -> list[str]:
-        """What Python passes for them."""
-        return _kinds(self.params)
+        """What Python passes: the pool's address or 0, and these."""
+        return ["int", *_kinds(self.params)]
 
     def write(self, module: Module) -> None:
         """Both."""
-        f = module.function("kernel", "void", False, (), **self.params)
-        f.loop(f.arg("begin"), f.arg("end"), lambda number: self._group(f, number))
+        part = module.function("part", "void", True, (), **self.params, begin="i64", end="i64")
+        part.loop(part.arg("begin"), part.arg("end"), lambda number: self._group(part, number))
+        part.ret()
+        f = module.function("kernel", "void", False, (), pool="i64", **self.params)
+        groups = (f.arg("batch") + (module.lanes(self.element) - 1)) // module.lanes(self.element)
+        f.call(
+            ranges(module, part), f.arg("pool"), *map(f.arg, self.params), groups, f.arg("piece")
+        )  # fmt: skip
         f.ret()
         call.write_entry(module, "entry", f, self.kinds)
 
@@ -336,10 +344,12 @@ _SUMS = "to_w_ih to_w_hh to_b_ih to_b_hh"
 
 @dataclass(frozen=True)
 class LanesBackward:
-    """Gradients through all steps of groups begin to end, and the sums for the weights.
+    """Gradients through all steps of a batch of sequences, and sums for the weights.
 
-    `grads` says how the output's gradient lies: "flat", "steps" or "none". The work space holds
-    the sums, the output's gradient by column, `moved` of every step, and the input's gradient.
+    `grads` says how the output's gradient lies: "flat", "steps" or "none". A piece is `piece`
+    groups. The work space holds the sums of each piece; then scratch for a group, `apart` elements
+    from that of the next piece, or 0 if one thread works: the output's gradient by column, `moved`
+    of every step, and the input's gradient.
     """
 
     cell: str
@@ -362,13 +372,13 @@ class LanesBackward:
         states = CELLS[self.cell].states
         return _params(
             f"dy {_numbered('last', states)} w_ih w_hh tape dx {_numbered('first', states)} work {_SUMS}",
-            "begin end batch steps start direction dy_row dy_step dx_row dx_step",
+            "batch steps start direction dy_row dy_step dx_row dx_step piece pieces apart",
         )
 
     @property
     def kinds(self) -> list[str]:
-        """What Python passes for them."""
-        return _kinds(self.params)
+        """What Python passes: the pool's address or 0, and these."""
+        return ["int", *_kinds(self.params)]
 
     @property
     def row(self) -> int:
@@ -380,26 +390,49 @@ class LanesBackward:
         """How many vectors of sums there are."""
         return CELLS[self.cell].grads * self.hidden * self.row
 
-    def work_vectors(self, lanes: int) -> tuple[int, int]:
-        """Vectors of work space: a number, and another for each step."""
+    def scratch_vectors(self, lanes: int) -> tuple[int, int]:
+        """Vectors of scratch: a number, and another for each step."""
         moved = CELLS[self.cell].grads * self.hidden
-        return self.sums + 2 * lanes, self.hidden + self.inputs + moved
+        return 2 * lanes, self.hidden + self.inputs + moved
 
     def write(self, module: Module) -> None:
-        """The kernel: all groups, then the sums over lanes; and its entry."""
-        f = module.function("kernel", "void", False, (), **self.params)
-        lanes = module.lanes(self.element)
-        work = f.pointer("work", self.element)
+        """The kernel: all pieces, then their sums over lanes; and its entry."""
+        lanes, element = module.lanes(self.element), self.element
+        part = module.function("part", "void", True, (), **self.params, begin="i64", end="i64")
+        part.loop(part.arg("begin"), part.arg("end"), lambda number: self._piece(part, number))
+        part.ret()
+        f = module.function("kernel", "void", False, (), pool="i64", **self.params)
+        pieces = f.arg("pieces")
+        f.call(ranges(module, part), f.arg("pool"), *map(f.arg, self.params), pieces, 1)
         if self.to_weights:
-            nothing = f.const(0.0, vector(self.element, lanes))
-            f.loop(0, self.sums, lambda i: work.store(nothing, i * lanes))
-        f.loop(f.arg("begin"), f.arg("end"), lambda number: self._group(f, number))
-        if self.to_weights:
+            work = f.pointer("work", element)
+
+            def add(i: Value) -> None:
+                def another(p: Value, total: Value) -> list[Value]:
+                    return [total + work.load((p * self.sums + i) * lanes, lanes)]
+
+                (total,) = f.loop(1, pieces, another, 1, [work.load(i * lanes, lanes)])
+                work.store(total, i * lanes)
+
+            f.when(pieces > 1, lambda: f.loop(0, self.sums, add) and None)
             self._finish(f)
         f.ret()
         call.write_entry(module, "entry", f, self.kinds)
 
-    def _group(self, f: Function, number: Value) -> None:
+    def _piece(self, f: Function, number: Value) -> None:
+        """Some groups, and their sums."""
+        lanes, get = f.module.lanes(self.element), f.arg
+        work = f.pointer("work", self.element)
+        sums = work.at(number * (self.sums * lanes))
+        scratch = work.at(get("pieces") * (self.sums * lanes) + number * get("apart"))
+        if self.to_weights:
+            nothing = f.const(0.0, vector(self.element, lanes))
+            f.loop(0, self.sums, lambda i: sums.store(nothing, i * lanes))
+        first = number * get("piece")
+        last = f.minimum(first + get("piece"), (get("batch") + (lanes - 1)) // lanes)
+        f.loop(first, last, lambda group: self._group(f, group, sums, scratch))
+
+    def _group(self, f: Function, number: Value, sums: Pointer, arrived: Pointer) -> None:
         cell, element, hidden = CELLS[self.cell], self.element, self.hidden
         group = _Group(f, element, number)
         lanes = group.lanes
@@ -407,7 +440,6 @@ class LanesBackward:
         tape = _Tape(f, f.pointer("tape", element), cell, self.inputs, hidden, lanes, number)
         seen, states, saved = tape.parts()
         slots = cell.grads * hidden
-        arrived = f.pointer("work", element).at(self.sums * lanes)
         moved = arrived.at((steps * hidden + lanes) * lanes)
         to_x = moved.at(steps * (slots * lanes))
         dy, dx = f.pointer("dy", element), f.pointer("dx", element)
@@ -455,7 +487,7 @@ class LanesBackward:
         if self.to_input and self.flat:
             group.store_all(to_x, dx, of_dx, steps * self.inputs)
         if self.to_weights:
-            self._add_up(f, moved, seen, states, lanes)
+            self._add_up(f, sums, moved, seen, states, lanes)
 
     def _units(
         self, f: Function, t: Value, here: list[Value], saved: Pointer, states: Pointer, lanes: int
@@ -513,7 +545,7 @@ class LanesBackward:
         return runs
 
     def _add_up(
-        self, f: Function, moved: Pointer, seen: Pointer, states: Pointer, lanes: int
+        self, f: Function, sums: Pointer, moved: Pointer, seen: Pointer, states: Pointer, lanes: int
     ) -> None:
         """Adds this group's share to the sums, those of a tile in registers over all steps."""
         rows, columns = (4, 5) if f.module.machine.registers >= 32 else (3, 3)
@@ -524,17 +556,17 @@ class LanesBackward:
                         0,
                         times,
                         lambda i, first=start + first, height=height, some=some: self._tile(
-                            f, i * height + first, height, some, moved, seen, states, lanes
+                            f, sums, i * height + first, height, some, moved, seen, states, lanes
                         ),
                     )
 
     def _tile(
-        self, f: Function, row: Value, height: int, columns: list[int], moved: Pointer,
-        seen: Pointer, states: Pointer, lanes: int,
+        self, f: Function, sums: Pointer, row: Value, height: int, columns: list[int],
+        moved: Pointer, seen: Pointer, states: Pointer, lanes: int,
     ) -> None:  # fmt: skip
         cell, hidden = CELLS[self.cell], self.hidden
         state_size, moved_size = cell.states * hidden * lanes, cell.grads * hidden * lanes
-        sums = f.pointer("work", self.element).at(row * (self.row * lanes))
+        sums = sums.at(row * (self.row * lanes))
         changes = moved.at(row * lanes)
         places = [(r * self.row + c) * lanes for r in range(height) for c in columns]
 

@@ -39,8 +39,10 @@ Array = np.ndarray
 
 # Rows of the input (steps times batch) below which the hidden weights are not worth a copy.
 FEWEST_ROWS = 8
-# Multiplications in a step from which threads pay.
+# Multiplications, in a step or together, from which threads pay.
 _PARALLEL = 1 << 19
+# Groups of sequences that are at least a thread's share.
+_LEAST_PIECE = 4
 
 
 def in_lanes(gates: int, inputs: int, hidden: int) -> bool:
@@ -84,6 +86,12 @@ def _function(spec: Any) -> Callable[..., None]:
     return call.through_ctypes(library.addresses["kernel"], spec.kinds)
 
 
+def _pieces(groups: int) -> tuple[int, int]:
+    """Groups in a piece, and pieces: what threads share out. The batch alone decides."""
+    piece = max(_LEAST_PIECE, -(-groups // pool.MOST_PIECES))
+    return piece, -(-groups // piece)
+
+
 class _Lanes:
     """What is known of a small layer before its arrays are: kernels, and sizes of their memory."""
 
@@ -92,9 +100,12 @@ class _Lanes:
         self.lanes = host().lanes(dtype.itemsize)
         fixed, each = tape_vectors(cell, inputs, hidden, self.lanes)
         self.tape_fixed, self.tape_step = fixed * self.lanes, each * self.lanes
-        self.no_bias = _zeros((CELLS[cell].gates * hidden,), dtype)
+        gates = CELLS[cell].gates * hidden
+        self.no_bias = _zeros((gates,), dtype)
+        # Sequences times steps from which threads pay.
+        self.parallel = _PARALLEL // (gates * (inputs + hidden + 20))
         self.forwards: dict[bool, Callable[..., None]] = {}
-        self.backwards: dict[Any, tuple[Callable[..., None], int, int]] = {}
+        self.backwards: dict[Any, tuple[Callable[..., None], int, int, int]] = {}
 
     def forward(self, flat: bool) -> Callable[..., None]:
         """The kernel for such an input."""
@@ -104,13 +115,13 @@ class _Lanes:
             found = self.forwards[flat] = _function(spec)
         return found
 
-    def backward(self, *kind: Any) -> tuple[Callable[..., None], int, int]:
-        """The kernel for such gradients, and the elements it works in: fixed, and for a step."""
+    def backward(self, *kind: Any) -> tuple[Callable[..., None], int, int, int]:
+        """The kernel for such gradients; elements of its sums, of scratch, and more for a step."""
         found = self.backwards.get(kind)
         if found is None:
             spec = LanesBackward(self.cell, self.element, self.inputs, self.hidden, *kind)
-            fixed, each = spec.work_vectors(self.lanes)
-            found = _function(spec), fixed * self.lanes, each * self.lanes
+            fixed, each = (count * self.lanes for count in spec.scratch_vectors(self.lanes))
+            found = _function(spec), spec.sums * self.lanes, fixed, each
             self.backwards[kind] = found
         return found
 
@@ -199,13 +210,15 @@ def _forward(
     groups = -(-batch // plan.lanes)
     tape = empty(groups * (plan.tape_fixed + steps * plan.tape_step), dtype)
     last = [empty(state_shape, dtype) for _ in states]
+    piece, pieces = _pieces(groups)
+    threads = pool.address() if pieces > 1 and batch * steps > plan.parallel else 0
     plan.forward(flat)(
-        x, *[_zeros(state_shape, dtype) if s is None else _plain(s) for s in states],
+        threads, x, *[_zeros(state_shape, dtype) if s is None else _plain(s) for s in states],
         _plain(w_ih), _plain(w_hh),
         plan.no_bias if b_ih is None else _plain(b_ih),
         plan.no_bias if b_hh is None else _plain(b_hh),
         out, *last, tape,
-        0, groups, batch, steps, row, step, steps - 1 if reverse else 0, -1 if reverse else 1,
+        batch, steps, row, step, steps - 1 if reverse else 0, -1 if reverse else 1, piece,
     )  # fmt: skip
     return out.transpose(1, 0, 2) if batch_first and len(shape) == 3 else out, *last, tape
 
@@ -259,12 +272,17 @@ def _backward(
     else:
         sums = (nothing, nothing, nothing, nothing)
     # The input's gradient is contiguous, however the input lies.
-    function, fixed, each = plan.backward(whole and batch_first, kind, to_input, to_weights)
+    function, of_sums, fixed, each = plan.backward(
+        whole and batch_first, kind, to_input, to_weights
+    )  # fmt: skip
+    piece, pieces = _pieces(-(-batch // plan.lanes))
+    threads = pool.address() if pieces > 1 and batch * steps > plan.parallel else 0
+    scratch = fixed + steps * each
     function(
-        dy, *[_zeros(state_shape, dtype) if g is None else _plain(g) for g in grad[1:]],
-        _plain(w_ih), _plain(w_hh), tape, dx, *first, empty(fixed + steps * each, dtype), *sums,
-        0, -(-batch // plan.lanes), batch, steps, steps - 1 if reverse else 0,
-        -1 if reverse else 1, dy_row, dy_step, dx_row, dx_step,
+        threads, dy, *[_zeros(state_shape, dtype) if g is None else _plain(g) for g in grad[1:]],
+        _plain(w_ih), _plain(w_hh), tape, dx, *first, empty(pieces * of_sums + (pieces if threads else 1) * scratch, dtype), *sums,
+        batch, steps, steps - 1 if reverse else 0, -1 if reverse else 1,
+        dy_row, dy_step, dx_row, dx_step, piece, pieces, scratch if threads else 0,
     )  # fmt: skip
     made = (dx, *first, *sums)
     return tuple([g if needed else None for g, needed in zip(made, needs, strict=False)])
