@@ -107,7 +107,7 @@ def _wrap_many(
     op: Op, inputs: Any, arrays: Any, common: Any, attrs: Any, outs: Any, tracked: bool
 ) -> tuple[Tensor, ...]:
     if op.plain:
-        outs = map(np.ascontiguousarray, outs)
+        outs = [np.asarray(o, order="C") for o in outs]
     results = tuple(wrap(o if type(o) is _array else np.asarray(o)) for o in outs)
     if op.view:
         source = inputs[0]

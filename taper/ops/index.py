@@ -31,7 +31,7 @@ class Index(Opaque):
 
     def forward(self, m: Any, input: Any, *indices: Any, spec: tuple[Any, ...]) -> Any:
         # numpy lays the result of a key such as [:, index] out with the index's dimensions first.
-        return np.ascontiguousarray(input[numpy_key(indices, spec)])
+        return np.asarray(input[numpy_key(indices, spec)], order="C")
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *indices: Any, spec: Any) -> Any:
         return (
