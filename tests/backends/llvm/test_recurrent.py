@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 pytest.importorskip("llvmlite")
 
 from taper.backends import recurrent as reference
-from taper.backends.llvm import build, machine, pool
+from taper.backends.llvm import build, call, machine, pool, recurrent
 from taper.backends.llvm.functions import rnn as kernels
 from taper.backends.llvm.recurrent_lanes import LanesBackward, LanesForward, tape_vectors
 from taper.backends.llvm.recurrent_units import UnitsBackward, UnitsForward
@@ -27,7 +28,7 @@ KINDS = {
     "relu": ("rnn", {"relu": True}, 1, 1),
 }
 UNITS_SIZES = [(5, 3, 7, 20), (17, 4, 33, 50), (3, 4, 5, 64), (1, 9, 70, 33), (64, 2, 20, 130)]
-LANES_SIZES = [(1, 1, 1, 1), (19, 7, 3, 5), (35, 4, 9, 2)]
+LANES_SIZES = [(1, 1, 1, 1), (19, 7, 3, 5)]
 TOLERANCE = {"f4": 2e-5, "f8": 1e-13}
 
 
@@ -100,6 +101,53 @@ def check(layer: Layer, without: tuple[int, ...] = ()) -> None:
             np.testing.assert_allclose(b, a, rtol=0, atol=most, err_msg=f"gradient {i}")
 
 
+@dataclass(frozen=True)
+class Activation:
+    """y[i] = function(x[i]) for a multiple of a vector's elements."""
+
+    name: str
+    element: str
+    exports = ("kernel",)
+
+    def write(self, module):
+        """The loop."""
+        f = module.function("kernel", x="ptr", y="ptr", n="i64")
+        lanes, function = module.lanes(self.element), getattr(recurrent, self.name)
+        x, y = f.pointer("x", self.element), f.pointer("y", self.element)
+        f.loop(0, f.arg("n"), lambda i: y.store(function(x.load(i, lanes)), i), lanes)
+        f.ret()
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize(("name", "most"), [("sigmoid", 2.5), ("tanh", 3.0)])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_gates_are_as_accurate_as_they_say(name, most, dtype):
+    info = np.finfo(dtype)
+    x = np.concatenate(
+        [
+            np.linspace(-25, 25, 200_000),
+            np.linspace(-110, -80, 10_000),
+            np.linspace(-750, -700, 10_000),
+            np.geomspace(info.smallest_subnormal, 1, 20_000),
+            -np.geomspace(info.smallest_subnormal, 1, 19_992),
+            [np.inf, -np.inf, np.nan, 0.0, -0.0, info.max, info.min, 1.0],
+        ]
+    ).astype(dtype)
+    spec = Activation(name, "float" if dtype == "f4" else "double")
+    y = np.empty_like(x)
+    kernel = build.library(spec).addresses["kernel"]
+    call.through_ctypes(kernel, ("array", "array", "int"))(x, y, len(x))
+
+    wide = x.astype(np.longdouble)
+    small = np.exp(-np.abs(wide))
+    exact = np.tanh(wide) if name == "tanh" else np.where(wide < 0, small, 1) / (1 + small)
+    error = np.abs(y - exact) / np.spacing(np.abs(exact).astype(dtype))
+    assert np.nanmax(error) < most
+    np.testing.assert_array_equal(np.isnan(y), np.isnan(x))
+    if name == "tanh":
+        np.testing.assert_array_equal(np.signbit(y), np.signbit(x))
+
+
 @pytest.mark.parametrize("batch_first", [True, False])
 @pytest.mark.parametrize("sizes", LANES_SIZES)
 @pytest.mark.parametrize("name", KINDS)
@@ -121,8 +169,7 @@ def test_a_layer_of_more_units_than_a_block_agrees_with_the_reference():
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_small_layer_in_float64_agrees_with_the_reference(name):
-    check(Layer(name, (11, 5, 3, 3), "f8"))
-    check(Layer(name, (11, 5, 3, 9), "f8", batch_first=False))
+    check(Layer(name, (11, 5, 2, 9), "f8"))
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -134,13 +181,13 @@ def test_a_reversed_layer_runs_from_the_last_step_to_the_first(name):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_cell_is_a_sequence_of_one_step(name):
-    check(Layer(name, (5, 1, 3, 4), whole=False))
+    check(Layer(name, (5, 1, 3, 5), whole=False))
     check(Layer(name, (9, 1, 30, 40), whole=False))
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_biases_states_and_gradients_may_be_absent(name):
-    for sizes in [(16, 3, 5, 4), (5, 3, 5, 40)]:
+    for sizes in [(16, 3, 3, 5), (5, 3, 5, 40)]:
         check(Layer(name, sizes, biases=False, states=False), without=(1, 2))
         check(Layer(name, sizes), without=(0,))
         check(Layer(name, sizes), without=(0, 1, 2))
@@ -167,7 +214,7 @@ def test_inputs_and_gradients_may_have_any_strides(sizes):
             np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("sizes", [(5, 3, 2, 3), (5, 3, 2, 30)])
+@pytest.mark.parametrize("sizes", [(5, 3, 3, 5), (5, 3, 2, 30)])
 def test_what_nobody_needs_is_not_given(sizes):
     layer = Layer("lstm", sizes)
     made = layer.forward(kernels)
@@ -183,7 +230,7 @@ def test_what_nobody_needs_is_not_given(sizes):
                 np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("sizes", [(37, 5, 3, 4), (37, 5, 3, 40)])
+@pytest.mark.parametrize("sizes", [(37, 5, 3, 5), (37, 5, 3, 40)])
 @pytest.mark.parametrize("name", KINDS)
 def test_a_sequence_gives_the_same_bits_in_any_batch(name, sizes):
     layer = Layer(name, sizes)
@@ -197,7 +244,7 @@ def test_a_sequence_gives_the_same_bits_in_any_batch(name, sizes):
         np.testing.assert_array_equal(a[20:23] if len(a) > 1 else a[:, 20:23], b)
 
 
-@pytest.mark.parametrize("sizes", [(9, 4, 20, 300), (1200, 5, 3, 4)])
+@pytest.mark.parametrize("sizes", [(9, 4, 20, 300), (1200, 5, 3, 5)])
 @pytest.mark.parametrize("name", KINDS)
 def test_threads_change_no_bit(name, sizes, monkeypatch):
     layer = Layer(name, sizes)
@@ -217,7 +264,7 @@ def test_threads_change_no_bit(name, sizes, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numpy, which ops switch off
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
-@pytest.mark.parametrize("hidden", [4, 40])
+@pytest.mark.parametrize("hidden", [5, 40])
 @pytest.mark.parametrize("name", KINDS)
 def test_a_bad_number_spoils_its_own_sequence_only(name, hidden, value):
     layer = Layer(name, (5, 4, 3, hidden))
@@ -238,13 +285,13 @@ def test_a_bad_number_spoils_its_own_sequence_only(name, hidden, value):
 
 def test_no_kernel_is_compiled_for_another_batch_or_length():
     for sizes in [(1, 1), (40, 3), (3, 40)]:
-        layer = Layer("gru", (*sizes, 3, 4))
+        layer = Layer("gru", (*sizes, 3, 5))
         made = layer.forward(kernels)
         layer.backward(kernels, layer.grads_like(made[:-1]), made[-1])
     before = dict(build.counts)
 
     for batch, steps in [(17, 2), (2, 17), (33, 9)]:
-        layer = Layer("gru", (batch, steps, 3, 4))
+        layer = Layer("gru", (batch, steps, 3, 5))
         made = layer.forward(kernels)
         layer.backward(kernels, layer.grads_like(made[:-1]), made[-1])
 
@@ -301,10 +348,10 @@ def test_other_arrays_go_to_the_reference():
 def test_code_for_other_processors_compiles(target, triple):
     other = machine.cross(target, triple)
 
-    assert build.assembly(LanesForward("lstm", "float", 2, 3, True), other)
-    assert build.assembly(UnitsForward("gru", "float"), other)
-    assert build.assembly(UnitsBackward("gru", "double"), other)
-    assert build.assembly(LanesBackward("lstm", "double", 2, 3, False, "steps", True, True), other)
+    assert build.assembly(LanesForward("lstm", "float", 2, 2, True), other)
+    assert build.assembly(LanesBackward("gru", "double", 2, 2, False, "steps", True, True), other)
+    assert build.assembly(UnitsForward("lstm", "double"), other)
+    assert build.assembly(UnitsBackward("gru", "float"), other)
 
 
 @pytest.mark.skipif(machine.host().target != "avx512", reason="the tests themselves run on it")
@@ -314,8 +361,8 @@ def test_kernels_for_avx2_agree_with_the_reference_too():
         "from backends.llvm import test_recurrent as t\n"
         "assert t.machine.host().target == 'avx2'\n"
         "for name in t.KINDS:\n"
-        "    t.check(t.Layer(name, (11, 4, 5, 9)))\n"
-        "    t.check(t.Layer(name, (9, 4, 3, 5), 'f8', batch_first=False))\n"
+        "    t.check(t.Layer(name, (11, 4, 2, 9)))\n"
+        "    t.check(t.Layer(name, (9, 4, 3, 3), 'f8', batch_first=False))\n"
         "    t.check(t.Layer(name, (9, 4, 3, 45)))\n"
         "    t.check(t.Layer(name, (9, 4, 3, 45), 'f8', batch_first=False))\n"
     )
