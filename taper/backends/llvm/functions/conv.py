@@ -20,6 +20,7 @@ from taper.backends import convolution as reference
 from taper.backends.llvm import build, call, conv_winograd, pool
 from taper.backends.llvm.conv import Forward, InputGrad, Shape, WeightGrad
 from taper.backends.llvm.functions.conv_volumes import Volumes, in_depth
+from taper.backends.llvm.functions.gemm import Plans
 from taper.backends.llvm.machine import host
 
 PUBLISHED = (
@@ -37,7 +38,6 @@ _ELEMENTS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 _RANGES = 32
 # Products of a batch from which on handing ranges to threads pays.
 _PARALLEL = 1_000_000
-_NONE: Any = object()
 _has_calls = call.has_fast_calls()
 
 
@@ -66,17 +66,19 @@ def _shape(
     return Shape(channels, outputs, size, out, kernel, stride, padding, dilation, groups)  # type: ignore[arg-type]  # two sizes each
 
 
-def _entry(spec: Any, name: str) -> Callable[..., None]:
-    return call.builtin(f"{type(spec).__name__}_{name}", build.library(spec).addresses[name])
+def _entry(library: build.Library, name: str) -> Callable[..., None]:
+    return call.builtin(f"{type(library.spec).__name__}_{name}", library.addresses[name])
 
 
 class _Convolve:
     """A kernel that packs a weight and runs over images, ready to be called."""
 
-    __slots__ = ("element", "entry", "out", "pack", "products", "scratch", "spare")
+    __slots__ = ("element", "entry", "library", "out", "pack", "products", "scratch", "spare")
 
     def __init__(self, spec: Forward | InputGrad, out: Sizes, dtype: np.dtype) -> None:
-        self.pack, self.entry = _entry(spec, "pack_entry"), _entry(spec, "entry")
+        self.library = build.library(spec)  # the code lives as long as it is held
+        self.pack = _entry(self.library, "pack_entry")
+        self.entry = _entry(self.library, "entry")
         self.out, self.element, self.products = out, dtype, spec.shape.products
         self.scratch = spec.scratch(host(), 1)
         self.spare = spec.scratch(host(), 2) - self.scratch
@@ -98,12 +100,14 @@ class _WeightGrad:
     """The kernel of the weight's gradient, ready to be called."""
 
     __slots__ = (
-        "element", "entry", "finish", "outputs", "piece", "products", "scratch", "spare", "sums",
+        "element", "entry", "finish", "library", "outputs", "piece", "products", "scratch", "spare", "sums",
         "w",
     )  # fmt: skip
 
     def __init__(self, spec: WeightGrad, w: Sizes, dtype: np.dtype) -> None:
-        self.entry, self.finish = _entry(spec, "entry"), _entry(spec, "finish_entry")
+        self.library = build.library(spec)  # the code lives as long as it is held
+        self.entry = _entry(self.library, "entry")
+        self.finish = _entry(self.library, "finish_entry")
         self.w, self.outputs, self.element = w, w[0], dtype
         self.piece, self.products = spec.piece, spec.shape.products
         self.sums = spec.sums(host())
@@ -126,8 +130,11 @@ class _WeightGrad:
 
 def _plain(*arrays: Array | None) -> bool:
     """Whether kernels take these: of one dtype that they know."""
-    dtype = arrays[0].dtype  # type: ignore[union-attr]  # the first is never None
-    return dtype in _ELEMENTS and all(a is None or a.dtype is dtype for a in arrays)
+    return _known(*(None if a is None else a.dtype for a in arrays))
+
+
+def _known(*dtypes: np.dtype | None) -> bool:
+    return dtypes[0] in _ELEMENTS and all(d is None or d is dtypes[0] for d in dtypes)
 
 
 def _strategy(shape: Shape, dtype: np.dtype) -> str:
@@ -157,23 +164,27 @@ def _volumes(
     return Volumes(kernel, stride, padding, dilation, groups)
 
 
-_forward: dict[Any, Any] = {}
-_input_grad: dict[Any, Any] = {}
-_weight_grad: dict[Any, Any] = {}
-
-
 def _new_forward(
-    x: Array, w: Array, bias: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
+    x: Sizes,
+    w: Sizes,
+    dtype: np.dtype,
+    w_dtype: np.dtype,
+    bias: np.dtype | None,
+    stride: Sizes,
+    padding: Sizes,
+    dilation: Sizes,
+    groups: int,
 ) -> Any:
-    out = reference.out_size(x.shape[2:], w.shape[2:], stride, padding, dilation)
-    shape = _shape(
-        x.shape[1], w.shape[0], x.shape[2:], out, w.shape[2:], stride, padding, dilation, groups
-    )
-    if shape is None or not _plain(x, w, bias):
-        return _NONE
-    strategy = _strategy(shape, x.dtype)
-    spec = Forward(shape, _ELEMENTS[x.dtype], strategy, bias=bias is not None)
-    return _Convolve(spec, (w.shape[0], *out), x.dtype)
+    """From the shapes of an image and the weight to the kernel, or None."""
+    out = reference.out_size(x[1:], w[2:], stride, padding, dilation)
+    shape = _shape(x[0], w[0], x[1:], out, w[2:], stride, padding, dilation, groups)
+    if shape is None or not _known(dtype, w_dtype, bias):
+        return None
+    spec = Forward(shape, _ELEMENTS[dtype], _strategy(shape, dtype), bias=bias is not None)
+    return _Convolve(spec, (w[0], *out), dtype)
+
+
+_forward = Plans(_new_forward)
 
 
 def convolution(
@@ -190,10 +201,8 @@ def convolution(
         x.shape[1:], w.shape, x.dtype, w.dtype, None if bias is None else bias.dtype, stride,
         padding, dilation, groups,
     )  # fmt: skip
-    found = _forward.get(key)
-    if found is None:
-        found = _forward[key] = _new_forward(x, w, bias, stride, padding, dilation, groups)
-    if found is _NONE or not len(x):
+    found = _forward[key]
+    if found is None or not len(x):
         deep = _volumes(w.shape[2:], stride, padding, dilation, groups, x, w, bias)
         if deep is not None:
             (out,) = reference.out_size(
@@ -206,22 +215,26 @@ def convolution(
 
 
 def _new_input_grad(
-    grad: Array,
-    w: Array,
+    grad: Sizes,
+    w: Sizes,
     size: Sizes,
+    dtype: np.dtype,
+    w_dtype: np.dtype,
     stride: Sizes,
     padding: Sizes,
     dilation: Sizes,
     groups: int,
 ) -> Any:
-    channels = w.shape[1] * groups
-    shape = _shape(
-        channels, w.shape[0], size, grad.shape[2:], w.shape[2:], stride, padding, dilation, groups
-    )
-    if shape is None or not _plain(grad, w):
-        return _NONE
-    spec = InputGrad(shape, _ELEMENTS[w.dtype], _strategy(shape, w.dtype))
-    return _Convolve(spec, (channels, *size), w.dtype)
+    """From the shapes of an image's gradient and the weight to the kernel, or None."""
+    channels = w[1] * groups
+    shape = _shape(channels, w[0], size, grad[1:], w[2:], stride, padding, dilation, groups)
+    if shape is None or not _known(dtype, w_dtype):
+        return None
+    spec = InputGrad(shape, _ELEMENTS[dtype], _strategy(shape, dtype))
+    return _Convolve(spec, (channels, *size), dtype)
+
+
+_input_grad = Plans(_new_input_grad)
 
 
 def convolution_transposed(
@@ -235,11 +248,8 @@ def convolution_transposed(
 ) -> Array:
     """Adjoint of `convolution` in its input: (batch, channels, *size) from (batch, outputs, *out)."""
     key = (grad.shape[1:], w.shape, size, grad.dtype, w.dtype, stride, padding, dilation, groups)
-    found = _input_grad.get(key)
-    if found is None:
-        found = _new_input_grad(grad, w, size, stride, padding, dilation, groups)
-        _input_grad[key] = found
-    if found is _NONE or not len(grad):
+    found = _input_grad[key]
+    if found is None or not len(grad):
         deep = _volumes(w.shape[2:], stride, padding, dilation, groups, grad, w)
         if deep is not None and 0 not in size:
             return deep.input_grad(grad, w, size, convolution_transposed)
@@ -248,23 +258,26 @@ def convolution_transposed(
 
 
 def _new_weight_grad(
-    x: Array,
-    grad: Array,
+    x: Sizes,
+    grad: Sizes,
     kernel: Sizes,
+    dtype: np.dtype,
+    grad_dtype: np.dtype,
     stride: Sizes,
     padding: Sizes,
     dilation: Sizes,
     groups: int,
     bias: bool,
 ) -> Any:
-    channels, outputs = x.shape[1], grad.shape[1]
-    shape = _shape(
-        channels, outputs, x.shape[2:], grad.shape[2:], kernel, stride, padding, dilation, groups
-    )
-    if shape is None or not _plain(x, grad):
-        return _NONE
-    spec = WeightGrad(shape, _ELEMENTS[x.dtype], bias=bias)
-    return _WeightGrad(spec, (outputs, channels // groups, *kernel), x.dtype)
+    """From the shapes of an image and its result's gradient to the kernel, or None."""
+    shape = _shape(x[0], grad[0], x[1:], grad[1:], kernel, stride, padding, dilation, groups)
+    if shape is None or not _known(dtype, grad_dtype):
+        return None
+    spec = WeightGrad(shape, _ELEMENTS[dtype], bias=bias)
+    return _WeightGrad(spec, (grad[0], x[0] // groups, *kernel), dtype)
+
+
+_weight_grad = Plans(_new_weight_grad)
 
 
 def _weight_and_bias(
@@ -281,11 +294,8 @@ def _weight_and_bias(
         x.shape[1:], grad.shape[1:], kernel, x.dtype, grad.dtype, stride, padding, dilation, groups,
         bias,
     )  # fmt: skip
-    found = _weight_grad.get(key)
-    if found is None:
-        found = _new_weight_grad(x, grad, kernel, stride, padding, dilation, groups, bias)
-        _weight_grad[key] = found
-    if found is _NONE or not len(x):
+    found = _weight_grad[key]
+    if found is None or not len(x):
         deep = _volumes(kernel, stride, padding, dilation, groups, x, grad)
         if deep is None:
             return None
@@ -293,7 +303,7 @@ def _weight_and_bias(
         both = _weight_and_bias(stack, rows, kernel[1:], *deep.flat, bias)
         assert both is not None
         return both[0].reshape(grad.shape[1], x.shape[1] // groups, *kernel), both[1]
-    made: tuple[Array, Array] = found(np.ascontiguousarray(x), np.ascontiguousarray(grad))
+    made = found(np.ascontiguousarray(x), np.ascontiguousarray(grad))
     return made[0], made[1] if bias else None
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from taper.backends import pooling as reference
 from taper.backends.llvm import build, call, pool
 from taper.backends.llvm.functions.conv import convolution_transposed
+from taper.backends.llvm.functions.gemm import Plans
 from taper.backends.llvm.machine import host
 from taper.backends.llvm.pooling import (
     MOST_POSITIONS,
@@ -31,7 +32,6 @@ Array = np.ndarray
 _ELEMENTS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 # Ranges that planes are cut into at most; each has scratch of its own.
 _RANGES = 32
-_NONE: Any = object()
 _has_calls = call.has_fast_calls()
 
 
@@ -52,11 +52,11 @@ def _windows(
 class _Run:
     """A kernel, ready to be called on arrays that end with its result."""
 
-    __slots__ = ("entry", "scratch", "spare")
+    __slots__ = ("entry", "library", "scratch", "spare")
 
     def __init__(self, spec: Any) -> None:
-        address = build.library(spec).addresses["entry"]
-        self.entry = call.builtin(type(spec).__name__, address)
+        self.library = build.library(spec)  # the code lives as long as it is held
+        self.entry = call.builtin(type(spec).__name__, self.library.addresses["entry"])
         self.scratch = spec.scratch(host(), 1)
         self.spare = spec.scratch(host(), 2) - self.scratch
 
@@ -96,22 +96,35 @@ class _Overlapping:
         return convolution_transposed(share, self.ones, *self.geometry).reshape(made.shape)
 
 
-_ready: dict[Any, Any] = {}
+def _new_maximum(
+    kind: type[MaxPool] | type[MaxPoolGrad],
+    size: Sizes,
+    dtype: np.dtype,
+    grad: np.dtype,
+    kernel: Sizes,
+    stride: Sizes,
+    padding: Sizes,
+    dilation: Sizes,
+    out: Sizes,
+) -> _Run | None:
+    """The kernel of a maximum or its adjoint, or None."""
+    windows = _windows(size, kernel, stride, padding, dilation, out)
+    if windows is None or dtype not in _ELEMENTS or grad is not dtype:
+        return None
+    return _Run(kind(windows, _ELEMENTS[dtype]))
+
+
+_maxima = Plans(_new_maximum)
 
 
 def max_pool(
     x: Array, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, out: Sizes
 ) -> Array:
     """Maximum of every window; nan where a window holds one."""
-    rank = len(kernel)
-    key = (MaxPool, x.shape[-rank:], x.dtype, kernel, stride, padding, dilation, out)
-    found = _ready.get(key)
-    if found is None:
-        windows = _windows(x.shape[-rank:], kernel, stride, padding, dilation, out)
-        known = windows is not None and x.dtype in _ELEMENTS
-        found = _Run(MaxPool(windows, _ELEMENTS[x.dtype])) if known else _NONE  # type: ignore[arg-type]
-        _ready[key] = found
-    if found is _NONE or not x.size:
+    rank, dtype = len(kernel), x.dtype
+    key = (MaxPool, x.shape[-rank:], dtype, dtype, kernel, stride, padding, dilation, out)
+    found = _maxima[key]
+    if found is None or not x.size:
         return reference.max_pool(x, kernel, stride, padding, dilation, out)
     lead = x.shape[: x.ndim - rank]
     y = np.empty((*lead, *out), x.dtype)
@@ -132,13 +145,8 @@ def max_pool_grad(
     key = (
         MaxPoolGrad, x.shape[-rank:], x.dtype, grad.dtype, kernel, stride, padding, dilation, out,
     )  # fmt: skip
-    found = _ready.get(key)
-    if found is None:
-        windows = _windows(x.shape[-rank:], kernel, stride, padding, dilation, out)
-        known = windows is not None and x.dtype in _ELEMENTS and x.dtype == grad.dtype
-        found = _Run(MaxPoolGrad(windows, _ELEMENTS[x.dtype])) if known else _NONE  # type: ignore[arg-type]
-        _ready[key] = found
-    if found is _NONE or not x.size:
+    found = _maxima[key]
+    if found is None or not x.size:
         return reference.max_pool_grad(grad, x, kernel, stride, padding, dilation, out)
     given = np.ascontiguousarray(grad), np.ascontiguousarray(x)
     made = np.empty(x.shape, x.dtype)
@@ -155,8 +163,8 @@ def _count(lead: Sizes) -> int:
 
 def _new_mean(
     kind: type[AvgPool] | type[AvgPoolGrad],
-    dtype: np.dtype,
     size: Sizes,
+    dtype: np.dtype,
     kernel: Sizes,
     stride: Sizes,
     padding: Sizes,
@@ -164,16 +172,19 @@ def _new_mean(
     whole: bool,
     override: int | None,
 ) -> Any:
-    """The kernel of a mean, and its array of divisors."""
+    """The kernel of a mean or its adjoint with its array of divisors, or None."""
     windows = _windows(size, kernel, stride, padding, (1,) * len(kernel), out)
     if windows is None or dtype not in _ELEMENTS:
-        return _NONE
+        return None
     if kind is AvgPoolGrad and not windows.apart:
         return _Overlapping(dtype, size, kernel, stride, padding, out, whole, override), None
     divisor = reference.divisor(size, kernel, stride, padding, out, whole, override)
     same = np.ndim(divisor) == 0
     table = np.zeros(1, dtype) if same else np.array(np.broadcast_to(divisor, out), dtype)
     return _Run(kind(windows, _ELEMENTS[dtype], float(divisor) if same else 0.0)), table
+
+
+_means = Plans(_new_mean)
 
 
 def avg_pool(
@@ -189,12 +200,8 @@ def avg_pool(
     rank = len(kernel)
     size = x.shape[-rank:]
     key = (AvgPool, size, x.dtype, kernel, stride, padding, out, whole, override)
-    found = _ready.get(key)
-    if found is None:
-        found = _ready[key] = _new_mean(
-            AvgPool, x.dtype, size, kernel, stride, padding, out, whole, override
-        )
-    if found is _NONE or not x.size:
+    found = _means[key]
+    if found is None or not x.size:
         return reference.avg_pool(x, kernel, stride, padding, out, whole, override)
     run, table = found
     lead = x.shape[: x.ndim - rank]
@@ -214,12 +221,8 @@ def avg_pool_grad(
 ) -> Array:
     """Each window's gradient, divided, at all its positions: adjoint of `avg_pool`."""
     key = (AvgPoolGrad, size, grad.dtype, kernel, stride, padding, out, whole, override)
-    found = _ready.get(key)
-    if found is None:
-        found = _ready[key] = _new_mean(
-            AvgPoolGrad, grad.dtype, size, kernel, stride, padding, out, whole, override
-        )
-    if found is _NONE or not grad.size:
+    found = _means[key]
+    if found is None or not grad.size:
         return reference.avg_pool_grad(grad, size, kernel, stride, padding, out, whole, override)
     run, table = found
     lead = grad.shape[: grad.ndim - len(kernel)]
