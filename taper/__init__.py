@@ -61,6 +61,7 @@ autograd.gradcheck = _gradcheck  # type: ignore[assignment]
 # Loaded when first named: most programs need few of them, and importing taper must be instant.
 _MODULES = frozenset(
     [
+        "__config__",
         "_dynamo",
         "amp",
         "autograd",
@@ -118,6 +119,15 @@ _LATER = {
     "autocast": "amp",
     "GradScaler": "amp",
     "compile": "compiler",
+    "_assert": "assertions",
+    "_assert_async": "assertions",
+    "_check": "assertions",
+    "_check_index": "assertions",
+    "_check_is_size": "assertions",
+    "_check_not_implemented": "assertions",
+    "_check_tensor_all": "assertions",
+    "_check_type": "assertions",
+    "_check_value": "assertions",
 }
 _TYPED = (
     "FloatTensor",

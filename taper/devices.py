@@ -43,24 +43,26 @@ class device:
     def __init__(self, type: Any, index: int | None = None) -> None:
         if isinstance(type, device):
             type, index = type.type, type.index
-        elif isinstance(type, int):
-            type, index = "cuda", type
+        elif isinstance(type, int) and not isinstance(type, bool):
+            if type < 0:
+                raise RuntimeError("Device index must not be negative")
+            raise RuntimeError("Cannot access accelerator device when none is available.")
         if not isinstance(type, str):
             raise TypeError(f"device(): argument 'type' must be str, not {type.__class__.__name__}")
-        if ":" in type:
-            if index is not None:
+        if index is not None:
+            if not isinstance(index, int) or isinstance(index, bool):
+                raise TypeError(
+                    f"device(): argument 'index' (position 2) must be int, not "
+                    f"{index.__class__.__name__}"
+                )
+            if ":" in type:
                 raise RuntimeError(
                     "type (string) must not include an index because index was passed "
                     f"explicitly: {type}"
                 )
-            type, _, number = type.partition(":")
-            if not number.isdigit():
-                raise RuntimeError(f"Invalid device string: '{type}:{number}'")
-            index = int(number)
-        if type not in _TYPES:
-            raise RuntimeError(
-                f"Expected one of {', '.join(_TYPES)} device type at start of device string: {type}"
-            )
+            if index < 0:
+                raise RuntimeError("Device index must not be negative")
+        type, index = _parsed(type, index)
         object.__setattr__(self, "type", type)
         object.__setattr__(self, "index", index)
 
@@ -89,6 +91,21 @@ class device:
 
     def __exit__(self, *error: object) -> None:
         return None
+
+
+def _parsed(text: str, index: int | None) -> tuple[str, int | None]:
+    """Type and index of a text such as cuda:1. RuntimeError for any other text."""
+    if not text:
+        raise RuntimeError("Device string must not be empty")
+    kind, colon, number = text.partition(":")
+    proper = number.isdecimal() and number.isascii() and (number == "0" or number[0] != "0")
+    if not kind.replace("_", "a").isalpha() or (colon and not proper):
+        raise RuntimeError(f"Invalid device string: '{text}'")
+    if kind not in _TYPES:
+        raise RuntimeError(
+            f"Expected one of {', '.join(_TYPES)} device type at start of device string: {kind}"
+        )
+    return kind, int(number) if colon else index
 
 
 CPU = device("cpu")

@@ -340,6 +340,17 @@ def _many(sizes: Sequence[int]) -> bool:
     return math.prod(sizes) > 1
 
 
+def _range_of(dtype: dtypes.dtype) -> tuple[float, float]:
+    """The smallest number of a dtype, and what ends its range: for integers the first outside."""
+    if dtype is dtypes.bool_:
+        return 0, 2
+    if dtype.category >= dtypes.FLOAT:
+        info = taper.finfo(dtype)
+        return info.min, info.max
+    whole = taper.iinfo(dtype)
+    return whole.min, whole.max + (dtype is not dtypes.int64)
+
+
 def _drawn(
     sizes: Sequence[int], dtype: dtypes.dtype, low: float | None, high: float | None
 ) -> Tensor:
@@ -355,8 +366,15 @@ def _drawn(
         raise ValueError(f"`low` and `high` cannot be NaN, but got {low=} and {high=}")
     if low > high or (low == high and dtype.category < dtypes.FLOAT):
         raise ValueError(f"`low` must be less than `high`, but got {low} >= {high}")
+    first, end = _range_of(dtype)
+    if high < first or low >= end:
+        raise ValueError(
+            f"The value interval specified by `low` and `high` is [{low}, {high}), but {dtype} only "
+            f"supports [{first}, {end})"
+        )
+    low, high = max(low, first), min(high, end)
     if dtype.category < dtypes.FLOAT:
-        return taper.randint(math.floor(low), math.ceil(high), tuple(sizes), dtype=dtype)
+        return taper.randint(math.ceil(low), math.ceil(high), tuple(sizes), dtype=dtype)
     if dtype.is_complex:
         part = taper.float32 if dtype is dtypes.complex64 else taper.float64
         pair = taper.empty(*sizes, 2, dtype=part).uniform_(low, high)

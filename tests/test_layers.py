@@ -36,6 +36,8 @@ LAYERS = [
         "func",
         "jit",
         "amp",
+        "__config__",
+        "assertions",
         "compiler",
         "distributed",
         "onnx",

@@ -81,3 +81,14 @@ def test_make_tensor_keeps_to_its_limits():
     assert made.min() >= 2 and made.max() < 3
     strided = make_tensor(4, 6, dtype=torch.float32, device="cpu", noncontiguous=True)
     assert not strided.is_contiguous() and strided.shape == (4, 6)
+
+
+@pytest.mark.parametrize("name", ["uint8", "bool", "int8"])
+def test_make_tensor_takes_limits_that_a_dtype_only_partly_has(name):
+    dtype = getattr(torch, name)
+
+    made = make_tensor(50, dtype=dtype, device="cpu", low=-9, high=200)
+
+    assert made.dtype is dtype
+    with pytest.raises(ValueError, match="value interval specified by `low` and `high`"):
+        make_tensor(5, dtype=dtype, device="cpu", low=-2000, high=-1000)

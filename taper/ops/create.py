@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 
 from taper import dtypes
-from taper.devices import channels_last, channels_last_3d, preserve_format
+from taper.devices import channels_last, contiguous_format, preserve_format
 from taper.dispatch import as_array
 from taper.errors import ShapeError
 from taper.op import public
 from taper.ops.arguments import invalid_combination
 from taper.ops.from_data import array_of, finish, legacy_tensor
 from taper.shapes import checked_sizes, sizes_of
-from taper.storage import empty_in_order
 from taper.tensor import Tensor
 
 # ---------------------------------------------------------------- filled
@@ -70,7 +69,9 @@ def empty(
 ) -> Tensor:
     """A tensor whose values are whatever the memory held."""
     shape = checked_sizes(sizes if size is None else (size,), "empty")
-    return finish(np.empty(shape, _chosen(dtype)), requires_grad, device, layout)
+    if memory_format is None or memory_format is contiguous_format:
+        return finish(np.empty(shape, _chosen(dtype)), requires_grad, device, layout)
+    return finish(_ordered(shape, _chosen(dtype), memory_format), requires_grad, device, layout)
 
 
 @public(out=True)
@@ -98,11 +99,21 @@ def like(array: np.ndarray, dtype: dtypes.dtype | None, memory_format: Any = Non
     """An empty array of the same shape: dense ones keep their order of dimensions."""
     chosen = array.dtype if dtype is None else dtype.numpy
     if memory_format is None or memory_format is preserve_format:
-        return empty_in_order(array, chosen)
-    if memory_format in (channels_last, channels_last_3d):
-        batch, channels, *rest = array.shape
-        return np.moveaxis(np.empty((batch, *rest, channels), chosen), -1, 1)
-    return np.empty(array.shape, chosen)
+        return np.empty_like(array, chosen)
+    return _ordered(array.shape, chosen, memory_format)
+
+
+def _ordered(shape: tuple[int, ...], dtype: np.dtype, memory_format: Any) -> np.ndarray:
+    """An empty array in a memory format. RuntimeError for a shape that cannot have it."""
+    if memory_format is contiguous_format:
+        return np.empty(shape, dtype)
+    if memory_format is preserve_format:
+        raise RuntimeError("unsupported memory format Preserve")
+    rank = 4 if memory_format is channels_last else 5
+    if len(shape) != rank:
+        raise RuntimeError(f"required rank {rank} tensor to use {memory_format.name} format")
+    batch, channels, *rest = shape
+    return np.moveaxis(np.empty((batch, *rest, channels), dtype), -1, 1)
 
 
 def _like(
@@ -540,6 +551,6 @@ def new_tensor(
 
 
 @_method
-def new(input: Tensor, *args: Any) -> Tensor:
+def new(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """The legacy constructor in this tensor's dtype: sizes or data."""
-    return legacy_tensor(Tensor, input.dtype, *args)
+    return legacy_tensor(Tensor, input.dtype, *args, **kwargs)

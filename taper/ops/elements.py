@@ -34,9 +34,12 @@ def _elementwise(name: str, tensor: Tensor, others: tuple[Any, ...], function: A
         raise TypeError(f"'{type(function).__name__}' object is not callable")
     check_writable(tensor, name, False)
     array = tensor._array
-    rest = [np.broadcast_to(x._array, array.shape) for x in others]
+    rest = [x.expand(array.shape)._array for x in others]
     for place in np.ndindex(*array.shape):
-        array[place] = function(array[place].item(), *[x[place].item() for x in rest])
+        made = function(array[place].item(), *[x[place].item() for x in rest])
+        if not hasattr(made, "__float__") and not isinstance(made, complex):
+            raise TypeError(f"must be real number, not {type(made).__name__}")
+        array[place] = made
     touch(tensor)
     return tensor
 

@@ -332,14 +332,24 @@ def legacy_tensor(
     cls: type[Tensor],
     dtype: dtypes.dtype,
     *args: Any,
+    size: Any = None,
+    data: Any = None,
+    other: Any = None,
     device: Any = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """What the class constructors FloatTensor(...), LongTensor(...) and Tensor(...) give.
 
-    Integers are sizes, one sequence or array is data.
+    Integers are sizes, one sequence or array is data; so are `size`, `data` and `other`, a tensor.
     """
-    require_cpu(device)
+    if device is not None and getattr(device, "type", str(device).partition(":")[0]) != "cpu":
+        raise RuntimeError(
+            f"legacy constructor expects device type: cpu but device type: {device} was passed"
+        )
+    if size is not None:
+        args = tuple(size)
+    elif data is not None or other is not None:
+        args = (data if other is None else other,)
     if not args:
         array = np.empty(0, dtype.numpy)
     elif len(args) == 1 and isinstance(args[0], Tensor):
@@ -350,7 +360,9 @@ def legacy_tensor(
         array = np.array(args[0], dtype.numpy)
     elif len(args) == 1 and isinstance(args[0], dtypes_size()):
         array = np.zeros(args[0], dtype.numpy)
-    elif len(args) == 1 and not hasattr(args[0], "__index__"):
+    elif len(args) == 1 and (data is not None or not hasattr(args[0], "__index__")):
+        if isinstance(args[0], (int, float, complex)):
+            raise TypeError(f"new(): data must be a sequence (got {type(args[0]).__name__})")
         array = array_of(args[0], dtype)
     else:
         # PyTorch leaves the memory as it finds it; the seed shows zeros, and zeros cost little.

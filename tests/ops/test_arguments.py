@@ -211,3 +211,40 @@ def test_too_many_arguments_are_still_refused():
         X.add(X, X)
     with pytest.raises(TypeError):
         taper.addcmul(X, X, X, X)
+
+
+def test_the_old_constructors_take_keywords():
+    x = taper.ones(2)
+
+    assert x.new(size=(2, 3)).shape == taper.Tensor(size=(2, 3)).shape == (2, 3)
+    assert x.new(2, 2, device="cpu").shape == (2, 2)
+    assert taper.Tensor(data=[1, 2]).tolist() == [1.0, 2.0]
+    with pytest.raises(TypeError, match="data must be a sequence"):
+        taper.Tensor(1.5)
+    with pytest.raises(RuntimeError, match="legacy constructor expects device type: cpu"):
+        x.new(2, device="cuda")
+
+
+def test_empty_has_the_memory_format_it_is_asked_for():
+    x = taper.empty((2, 3, 4, 5), memory_format=taper.channels_last)
+
+    assert x.stride() == (60, 1, 15, 3)
+    with pytest.raises(RuntimeError, match="required rank 4 tensor to use channels_last format"):
+        taper.empty(2, 3, memory_format=taper.channels_last)
+    with pytest.raises(RuntimeError, match="unsupported memory format Preserve"):
+        taper.empty(2, 3, memory_format=taper.preserve_format)
+
+
+def test_the_class_tensor_is_a_type_of_the_default_dtype():
+    assert taper.arange(2).type(taper.Tensor).dtype == taper.float32
+    assert taper.arange(2).type("torch.Tensor").dtype == taper.float32
+
+
+def test_python_functions_on_elements_must_give_numbers():
+    x = taper.arange(3.0)
+
+    assert x.clone().map_(taper.ones(1), lambda a, b: a + b).tolist() == [1.0, 2.0, 3.0]
+    with pytest.raises(TypeError, match="must be real number, not str"):
+        x.apply_(lambda v: "1")
+    with pytest.raises(RuntimeError, match="number of sizes provided"):
+        x.map_(taper.ones(3, 1), lambda a, b: a)
