@@ -48,7 +48,7 @@ def take_slices(x: Array, index: Array, axis: int = 0) -> Array:
     """
     _check(index, x.shape[axis])
     if axis == 0 and not x.flags.c_contiguous:
-        return x[index]  # take would copy the whole of x first
+        return np.ascontiguousarray(x[index])  # take would copy the whole of x first
     return np.take(x, index, axis)
 
 
@@ -90,7 +90,8 @@ def sum_rows(values: Array, index: Array, rows: int) -> Array:
 
 
 def gather(x: Array, index: Array, axis: int) -> Array:
-    """out[i, j] = x[i, index[i, j]], for axis 1 of 2."""
+    """out[i, j] = x[i, index[i, j]], for axis 1 of 2. Raises: IndexError for an index out of range."""
+    _check(index, x.shape[axis] if x.ndim else 1)
     if not index.size:
         return np.empty(index.shape, x.dtype)
     if x.ndim == 0 or index.ndim == 0:
@@ -99,7 +100,11 @@ def gather(x: Array, index: Array, axis: int) -> Array:
 
 
 def scatter_add(x: Array, index: Array, source: Array, axis: int) -> Array:
-    """A copy of x with source[i, j] added at [i, index[i, j]] in order, for axis 1 of 2."""
+    """A copy of x with source[i, j] added at [i, index[i, j]] in order, for axis 1 of 2.
+
+    Raises: IndexError for an index out of range.
+    """
+    _check(index, x.shape[axis] if x.ndim else 1)
     return scattered(x, index, source, axis, np.add.at)
 
 

@@ -129,9 +129,10 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
             )
     try:
         return apply(Gather, input, index, axis=axis)
-    except IndexError:  # found on the way; now that it must be named, it is looked for
-        check_range(index._array, shape[axis] if shape else 1, axis)
-        raise
+    except IndexError:
+        pass  # found on the way; now that it must be named, it is looked for
+    check_range(index._array, shape[axis] if shape else 1, axis)
+    raise AssertionError("an index was out of range, and none is")
 
 
 @public(method=True, out=True)

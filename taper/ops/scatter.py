@@ -295,6 +295,16 @@ def _product_vjp(
 
 
 def _check_scatter(name: str, input: Tensor, axis: int, index: Tensor, src: Any) -> None:
+    _check_shapes(name, input, axis, index, src)
+    _check_places(input, axis, index)
+
+
+def _check_places(input: Tensor, axis: int, index: Tensor) -> None:
+    shape = input._array.shape
+    check_range(index._array, shape[axis] if shape else 1, axis)
+
+
+def _check_shapes(name: str, input: Tensor, axis: int, index: Tensor, src: Any) -> None:
     shape, wanted = input._array.shape, index._array.shape
     check_index(name, index)
     if src is not None and src._array.dtype != input._array.dtype:
@@ -314,7 +324,6 @@ def _check_scatter(name: str, input: Tensor, axis: int, index: Tensor, src: Any)
             f"dimension {axis}"
             + (f" and to be no larger size than src {list(given)}" if src is not None else "")
         )
-    check_range(index._array, shape[axis] if shape else 1, axis)
 
 
 def filling(value: Any, dtype: dtypes.dtype) -> Tensor:
@@ -365,8 +374,13 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     Raises: RuntimeError if the index is out of range or shapes or dtypes do not fit.
     """
     axis = canonical_dim(dim, input._array.ndim)
-    _check_scatter("scatter", input, axis, index, src)
-    return apply(ScatterAdd, input, src, index, axis=axis)
+    _check_shapes("scatter", input, axis, index, src)
+    try:
+        return apply(ScatterAdd, input, src, index, axis=axis)
+    except IndexError:
+        pass  # found on the way; now that it must be named, it is looked for
+    _check_places(input, axis, index)
+    raise AssertionError("an index was out of range, and none is")
 
 
 REDUCTIONS = ("sum", "prod", "mean", "amax", "amin")

@@ -1,8 +1,8 @@
 """Slices and elements chosen by int64 indices, and their adjoints, which add where an index points.
 
-Arrays are row-major and seen as (outer, extent, inner): the index runs over the middle dimension. A
-first loop looks at the indices; if one is not in [0, extent) the kernel returns 1 and has written
-nothing. Sums are added one after the other in the order of the index, so that the results are
+Arrays are row-major and seen as (outer, extent, inner): the index runs over the middle dimension. The
+indices are looked at before they are used; if one is not in [0, extent) the kernel returns 1, and
+what it has written is of no use. Sums are added one after the other in the order of the index, so that the results are
 numpy's (np.add.at), bit for bit.
 """
 
@@ -20,6 +20,8 @@ Array = np.ndarray
 
 # Vectors that are moved in one turn of the loop over a row.
 _UNROLLED = 4
+# Rows from now of which a row asks the memory: they lie anywhere, and no processor guesses where.
+_AHEAD = 8
 # Elements of a row that are gathered in one turn.
 _SCALARS = 8
 
@@ -86,13 +88,17 @@ class TakeSlices:
         x, out, index = (f.pointer("x", self.element), f.pointer("out", self.element),
                          f.pointer("index", "i64"))  # fmt: skip
         extent, inner, count = f.arg("extent"), f.arg("inner"), f.arg("count")
+        last = count - 1
 
         def each_outer(o: Value) -> None:
             def row(k: Value) -> None:
                 source = x.at((o * extent + index.load(k)) * inner)
                 target = out.at((o * count + k) * inner)
+                ahead = f.minimum(k + _AHEAD, last)
+                coming = x.at((o * extent + index.load(ahead)) * inner)
 
                 def move(j: Value, mask: Value | None = None) -> None:
+                    coming.prefetch(j)
                     target.store(source.load(j, lanes, mask), j, mask)
 
                 _along_row(f, f.const(0, "i64"), inner, lanes, move)
@@ -163,38 +169,47 @@ class AddSlices:
             made[:, place, columns] += source[:, k, columns]
 
 
-def _each_element(f: Function, body: Callable[[Value, Value], None]) -> None:
-    """body(flat position in the index's array, flat position in the other) in row-major order.
+def _each_element(f: Function, own: str, other: str, element: str,
+                  body: Callable[[Pointer, Pointer, Value, Value], None]) -> None:  # fmt: skip
+    """body(own row, other row, place in own, place in other) for each index, in row-major order.
 
-    For o in [begin, end) of arrays (outer, count, inner) and (outer, extent, inner).
+    For o in [begin, end) of arrays `own`, like the index (outer, count, inner), and `other`, (outer,
+    extent, inner). Ends the function with 1 at a row of which an index is outside, else with 0.
     """
-    index = f.pointer("index", "i64")
     extent, inner, count = f.arg("extent"), f.arg("inner"), f.arg("count")
+    size = count * inner
 
-    def each_outer(o: Value) -> None:
-        own, other = o * (count * inner), o * (extent * inner)
+    def each_outer(o: Value, bad: Value) -> tuple[Value]:
+        index = f.pointer("index", "i64").at(o * size)
+        mine = f.pointer(own, element).at(o * size)
+        theirs = f.pointer(other, element).at(o * (extent * inner))
+        bad = bad | _outside(f, index, size, extent)
 
-        def element(k: Value) -> None:
-            body(own + k, other + index.load(own + k))
+        def single(k: Value) -> None:
+            body(mine, theirs, k, index.load(k))
 
         def several(k: Value) -> None:
             for part in range(_SCALARS):
-                element(k + part)
+                single(k + part)
 
         def row() -> None:
             whole = count // _SCALARS * _SCALARS
             f.loop(0, whole, several, _SCALARS)
-            f.loop(whole, count, element)
+            f.loop(whole, count, single)
 
         def wide(k: Value) -> None:
-            start = own + k * inner
-            f.loop(0, inner, lambda j: body(start + j, other + index.load(start + j) * inner + j))
+            start = k * inner
+            f.loop(
+                0, inner, lambda j: body(mine, theirs, start + j, index.load(start + j) * inner + j)
+            )
 
         narrow = inner.equals(1)
-        f.when(narrow, row)
-        f.when(~narrow, lambda: f.loop(0, count, wide))
+        f.when(narrow & ~bad, row)
+        f.when(~(narrow | bad), lambda: f.loop(0, count, wide))
+        return (bad,)
 
-    f.loop(f.arg("begin"), f.arg("end"), each_outer)
+    (bad,) = f.loop(f.arg("begin"), f.arg("end"), each_outer, init=(f.const(0, "i1"),))
+    f.ret(bad.cast("zext", "i64"))
 
 
 @dataclass(frozen=True)
@@ -214,12 +229,11 @@ class Gather:
             "kernel", "i64", False, ("x", "index"), x="ptr", index="ptr", out="ptr", extent="i64",
             inner="i64", count="i64", begin="i64", end="i64",
         )  # fmt: skip
-        x, out = f.pointer("x", self.element), f.pointer("out", self.element)
-        _guarded(
-            f,
-            f.arg("end") * f.arg("count") * f.arg("inner"),
-            lambda: _each_element(f, lambda own, other: out.store(x.load(other), own)),
-        )
+
+        def move(own: Pointer, other: Pointer, place: Value, there: Value) -> None:
+            own.store(other.load(there), place)
+
+        _each_element(f, "out", "x", self.element, move)
         call.write_entry(module, "entry", f, self.kinds)
 
     def interpret(self, x: Array, index: Array, out: Array, begin: int, end: int) -> None:
@@ -244,13 +258,11 @@ class ScatterAdd:
             "kernel", "i64", False, ("index", "source"), made="ptr", index="ptr", source="ptr",
             extent="i64", inner="i64", count="i64", begin="i64", end="i64",
         )  # fmt: skip
-        made, source = f.pointer("made", self.element), f.pointer("source", self.element)
 
-        def add(own: Value, other: Value) -> None:
-            target = made.at(other)
-            target.store(target.load() + source.load(own))
+        def add(own: Pointer, other: Pointer, place: Value, there: Value) -> None:
+            other.store(other.load(there) + own.load(place), there)
 
-        _guarded(f, f.arg("end") * f.arg("count") * f.arg("inner"), lambda: _each_element(f, add))
+        _each_element(f, "source", "made", self.element, add)
         call.write_entry(module, "entry", f, self.kinds)
 
     def interpret(self, made: Array, index: Array, source: Array, begin: int, end: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.backends import math
 from taper.tensor import Tensor, wrap
 from taper.utils.data._utils.collate import default_collate, default_collate_fn_map
 from taper.utils.data.dataset import Subset, TensorDataset
@@ -86,6 +87,7 @@ def gathering(
     if type(dataset).__getitem__ is not TensorDataset.__getitem__:
         return None
     source = dataset
+    take_slices = math().take_slices
 
     def fetch(index: Any) -> Any:
         own = index
@@ -106,7 +108,7 @@ def gathering(
                 return general(_numbers(index))
             array = tensor._array
             try:
-                found = array[own].copy() if type(own) is slice else array.take(own, 0)
+                found = array[own].copy() if type(own) is slice else take_slices(array, own)
             except IndexError:
                 return general(_numbers(index))  # which says it in PyTorch's words
             if found.ndim != array.ndim or len(found) != _count(own):

@@ -1,7 +1,7 @@
 """Slices and elements by index, on kernels: the functions of backends/gathering.py.
 
 They take row-major arrays whose elements have four or eight bytes (slices: a multiple of four), and
-int64 indices. Other arrays, and small ones, go to the reference, which also finds the words for an
+int64 indices. Other arrays, and small sums, go to the reference, which also raises the error for an
 index out of range.
 """
 
@@ -45,24 +45,24 @@ def _split(shape: tuple[int, ...], axis: int) -> tuple[int, int]:
 
 def take_slices(x: Array, index: Array, axis: int = 0) -> Array:
     """x's slices at the places of a dimension; an index of several dimensions for the first only."""
-    shape, size = x.shape, x.itemsize
-    outer, inner = _split(shape, axis)
-    if (
-        index.dtype is _INDEX
-        and index.size * inner * outer >= LEAST
-        and inner * size % 4 == 0
-        and x.flags.c_contiguous
-        and x.dtype.kind != "O"
-    ):
-        if not index.flags.c_contiguous:
-            index = np.ascontiguousarray(index)
-        out = np.empty((*shape[:axis], *index.shape, *shape[axis + 1 :]), x.dtype)
-        wide = inner * size % 8 == 0
-        take = _take_wide() if wide else _take_narrow()
-        count = index.size
-        units = inner * size // 8 if wide else inner * size // 4
-        if not take(x, index, out, outer, shape[axis], units, count, 0, count):
-            return out
+    if index.dtype is _INDEX and x.flags.c_contiguous and x.size and not x.dtype.hasobject:
+        shape = x.shape
+        extent, count = shape[axis], index.size
+        if axis == 0:
+            outer, width = 1, x.nbytes // extent
+        else:
+            outer = math.prod(shape[:axis])
+            width = x.nbytes // (outer * extent)
+        if width % 4 == 0:
+            if not index.flags.c_contiguous:
+                index = np.ascontiguousarray(index)
+            out = np.empty((*shape[:axis], *index.shape, *shape[axis + 1 :]), x.dtype)
+            if width % 8 == 0:
+                bad = _take_wide()(x, index, out, outer, extent, width // 8, count, 0, count)
+            else:
+                bad = _take_narrow()(x, index, out, outer, extent, width // 4, count, 0, count)
+            if not bad:
+                return out
     return reference.take_slices(x, index, axis)
 
 
