@@ -73,7 +73,12 @@ def _call(op: Any, *inputs: Any, **attrs: Any) -> Any:
 
 
 # Files of functions that numpy lacks. They are loaded when one is first used.
-_FAMILIES = ("convolution", "gathering", "pooling", "recurrent", "rows", "scans", "special")
+_FAMILIES = ("convolution", "gathering", "pooling", "recurrent", "rows", "scans", "selection", "special")
+
+
+def _plain(formula: Callable[..., Any]) -> Callable[..., Any]:
+    """The formula, or derivative, as it is: numpy runs it step by step."""
+    return formula
 
 
 def _update_rule(*rule: Any) -> bool:
@@ -107,6 +112,8 @@ math.__dict__.update(
     asarray=np.asarray,
     draws={},  # kernels of random fills by name: generator/kernels.py
     update_rule=_update_rule,
+    fuse=_plain,
+    fuse_vjp=_plain,
     linear=linear,
     matmul=matmul,
 )

@@ -14,7 +14,7 @@ from taper.dispatch import apply, assign
 from taper.dtypes import cpp_name, finfo
 from taper.errors import DtypeError, ShapeError, UnsupportedDtype
 from taper.op import Elementwise, Opaque, op, public
-from taper.ops.arguments import either, kept, narrowed, refuse, widened
+from taper.ops.arguments import narrowed, refuse, widened
 from taper.tensor import Tensor, wrap
 
 
@@ -31,6 +31,7 @@ def overwrite(name: str, kind: Any, input: Tensor, *others: Any, **attrs: Any) -
 class ZeroInside(Opaque):
     """grad, but 0 where low <= input <= high; a nan of the input lets the gradient pass."""
 
+    elements = True
     node_name = "ThresholdBackwardBackward0"
     saves = ("input",)
 
@@ -38,7 +39,7 @@ class ZeroInside(Opaque):
         inside = input <= high
         if low != -np.inf:
             inside = inside & (input >= low)
-        return kept(grad, ~inside)
+        return m.kept(grad, ~inside)
 
     def vjp(
         self,
@@ -60,11 +61,12 @@ class ZeroInside(Opaque):
 class ZeroOutside(Opaque):
     """grad, but 0 where input <= low or input >= high; a nan lets the gradient pass."""
 
+    elements = True
     node_name = "HardtanhBackwardBackward0"
     saves = ("input",)
 
     def forward(self, m: Any, grad: Any, input: Any, *, low: float, high: float) -> Any:
-        return kept(grad, ~((input <= low) | (input >= high)))
+        return m.kept(grad, ~((input <= low) | (input >= high)))
 
     def vjp(
         self,
@@ -286,7 +288,7 @@ class Hardshrink(Elementwise):
     saves = ("input",)
 
     def formula(self, m: Any, input: Any, *, lambd: float) -> Any:
-        return kept(input, ~((input >= -lambd) & (input <= lambd)))
+        return m.kept(input, ~((input >= -lambd) & (input <= lambd)))
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, lambd: float) -> Any:
         return m.call(ZeroInside, grad, input, low=-lambd, high=lambd)
@@ -351,11 +353,12 @@ class LeakyRelu(Elementwise):
 class LeakyReluGrad(Opaque):
     """grad where input is positive, else slope * grad."""
 
+    elements = True
     node_name = "LeakyReluBackwardBackward0"
     saves = ("input",)
 
     def forward(self, m: Any, grad: Any, input: Any, *, slope: float) -> Any:
-        return either(input > 0, grad, narrowed(grad * slope, grad))
+        return m.either(input > 0, grad, narrowed(grad * slope, grad))
 
     def vjp(
         self, m: Any, grad: Any, out: Any, g: Any, input: Any, *, slope: float, needs: Any

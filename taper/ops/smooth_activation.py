@@ -263,7 +263,7 @@ class Gelu(_Curve):
 
     def formula(self, m: Any, input: Any) -> Any:
         x = widened(input)
-        if x.dtype == np.float32:
+        if m.on_arrays and x.dtype == np.float32:
             return narrowed(gelu_single(x), input)
         return x * m.call(NormalShare, x)
 

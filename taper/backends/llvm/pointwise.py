@@ -158,13 +158,13 @@ def _operator(name: str, swapped: bool = False) -> Any:
 
 
 for _word, _name in {"add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide",
-                     "pow": "power", "and": "logical_and", "or": "logical_or"}.items():  # fmt: skip
+                     "pow": "power", "and": "bitwise_and", "or": "bitwise_or"}.items():  # fmt: skip
     setattr(Traced, f"__{_word}__", _operator(_name))
     setattr(Traced, f"__r{_word}__", _operator(_name, True))
 for _word, _name in {"lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal",
                      "eq": "equal", "ne": "not_equal"}.items():  # fmt: skip
     setattr(Traced, f"__{_word}__", _operator(_name))
-for _word, _name in {"neg": "negative", "abs": "absolute", "invert": "logical_not"}.items():
+for _word, _name in {"neg": "negative", "abs": "absolute", "invert": "invert"}.items():
     setattr(Traced, f"__{_word}__", lambda self, name=_name: self.trace.apply(name, self))
 
 _ARITHMETIC = (
@@ -186,8 +186,10 @@ _ROUNDING = {"floor": "floor", "ceil": "ceil", "trunc": "trunc", "rint": "rint"}
 _VMATH = {**{name: name for name in vmath.FUNCTIONS if name not in ("pow", "absolute")},
           "power": "pow"}  # fmt: skip
 _FLOATING = ("divide", "reciprocal", "copysign", "sign", *_ROUNDING, *_VMATH)
-_ALIASES = {"abs": "absolute", "true_divide": "divide", "bitwise_and": "logical_and", "pow": "power",
-            "bitwise_or": "logical_or", "invert": "logical_not", "fabs": "absolute"}  # fmt: skip
+_ALIASES = {"abs": "absolute", "true_divide": "divide", "pow": "power", "fabs": "absolute"}
+# Of bools these are the logical ones; of integers they have no kernel.
+_BITWISE = {"bitwise_and": "logical_and", "bitwise_or": "logical_or", "invert": "logical_not",
+            "bitwise_not": "logical_not"}  # fmt: skip
 _ARGUMENTS = {"negative": 1, "absolute": 1, "square": 1, "reciprocal": 1, "sign": 1,
               "logical_not": 1, "power": 2}  # fmt: skip
 
@@ -254,6 +256,10 @@ class Trace:
         """The step of a numpy function."""
         name = _ALIASES.get(name, name)
         given = [self.lift(x) for x in operands]
+        if name in _BITWISE:
+            if any(x.code != "?" for x in given):
+                raise Unsupported(f"{name} of numbers")
+            name = _BITWISE[name]
         common = self._common(given)
         wanted = _ARGUMENTS.get(name, 1 if name in (*_VMATH, *_ROUNDING, *_TESTS) else 2)
         if len(given) != wanted:
@@ -329,10 +335,18 @@ class Trace:
         return self.add_step("constant", x.code, 1)
 
     def call(self, op: Any, *inputs: Any, **attrs: Any) -> Any:
-        """Another elementwise op's formula."""
-        if not getattr(op, "elementwise", False):
+        """Another op's formula, if each element is computed by itself."""
+        if not getattr(op, "elements", False):
             raise Unsupported(f"{op.name} in a formula")
-        return op.formula(self, *inputs, **attrs)
+        return (op.formula if op.elementwise else op.forward)(self, *inputs, **attrs)
+
+    def kept(self, x: Any, mask: Any) -> Traced:
+        """x where the mask is true, else 0."""
+        return self.where(mask, x, 0)
+
+    def either(self, mask: Any, x: Any, y: Any) -> Traced:
+        """x where the mask is true, else y."""
+        return self.where(mask, x, y)
 
     def program(self, made: Any) -> Program:
         """The finished program; steps that no output needs are left out."""
@@ -353,7 +367,7 @@ class Trace:
 
 
 def trace(function: Callable[..., Any], kinds: str, **attrs: Any) -> Program:
-    """What `function(m, *operands, **attrs)` does with operands of these kinds: dtypes, or "w".
+    """What `function(m, *operands, **attrs)` does with operands of these kinds: dtypes, "w", "n" (None).
 
     Raises: Unsupported.
     """
@@ -361,7 +375,9 @@ def trace(function: Callable[..., Any], kinds: str, **attrs: Any) -> Program:
     operands = []
     arrays = numbers = 0
     for kind in kinds:
-        if kind == "w":
+        if kind == "n":
+            operands.append(None)
+        elif kind == "w":
             operands.append(m.add_step("number", "w", numbers))
             numbers += 1
         else:

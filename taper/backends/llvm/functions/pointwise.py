@@ -19,6 +19,7 @@ from taper.backends.llvm.pointwise import (
     DTYPES,
     Pointwise,
     Program,
+    Traced,
     Unsupported,
     trace,
 )
@@ -30,6 +31,9 @@ Kernel = Callable[..., None]
 LEAST = 64
 # Elements from which threads pay: some 20 us of work.
 PARALLEL = 1 << 16
+# Layouts of arrays that broadcast, and values of attributes, that a formula remembers.
+MOST_LAYOUTS = 1024
+MOST_WAYS = 16
 # Elements of a row below which the loop around the rows costs more than it saves.
 LEAST_ROW = 16
 
@@ -122,15 +126,16 @@ cos = _function_of_one("cos", lambda m, x: m.cos(x))
 class Formula:
     """A program and its kernels for each layout of its arrays."""
 
-    __slots__ = ("_kernels", "codes", "dtypes", "flat", "numbers", "program")
+    __slots__ = ("_kernels", "_layouts", "codes", "dtypes", "flat", "numbers", "program")
 
     def __init__(self, program: Program, codes: str, numbers: int) -> None:
         self.program, self.codes, self.numbers = program, codes, numbers
         self.dtypes = program.dtypes
         self.flat: Kernel | None = None
         self._kernels: dict[Any, Kernel] = {}
+        self._layouts: dict[Any, Any] = {}
 
-    def run(self, arrays: list[Array], numbers: list[float]) -> tuple[Array, ...] | None:
+    def run(self, arrays: list[Array], numbers: list[float]) -> list[Array] | None:
         """The outputs on arrays that broadcast together; None where it needs numpy."""
         first = arrays[0]
         shape = first.shape
@@ -145,24 +150,40 @@ class Formula:
 
     def _run_flat(
         self, arrays: list[Array], numbers: list[float], made: list[Array]
-    ) -> tuple[Array, ...]:
+    ) -> list[Array]:
         kernel = self.flat
         if kernel is None:
             kernel = self.flat = _flat_kernel(self.program, self.codes, self.numbers)
         size = arrays[0].size
         kernel(threads(size), *arrays, *made, *numbers, size)
-        return tuple(made)
+        return made
 
-    def _run_broadcast(self, arrays: list[Array], numbers: list[float]) -> tuple[Array, ...] | None:
+    def _run_broadcast(self, arrays: list[Array], numbers: list[float]) -> list[Array] | None:
+        key = tuple([(x.shape, x.strides) for x in arrays])
+        layouts = self._layouts
+        layout = layouts.get(key, layouts)
+        if layout is layouts:
+            if len(layouts) >= MOST_LAYOUTS:
+                layouts.clear()
+            layout = layouts[key] = self._layout(arrays)
+        if layout is None:
+            return None
+        if layout == "dense":
+            made = [np.empty_like(arrays[0], code) for code in self.dtypes]
+            return self._run_flat(arrays, numbers, made)
+        kernel, shape, rest, size = layout
+        made = [_empty(shape, code) for code in self.dtypes]
+        kernel(threads(size), *arrays, *made, *numbers, *rest)
+        return made
+
+    def _layout(self, arrays: list[Array]) -> Any:
+        """The kernel, the result's shape, the last arguments and the size; "dense"; or None."""
         first = arrays[0]
         if dense(first) and all(
             x.shape == first.shape and x.strides == first.strides and x.itemsize == first.itemsize
             for x in arrays
         ):
-            if first.size < LEAST:
-                return None
-            made = [np.empty_like(first, code) for code in self.dtypes]
-            return self._run_flat(arrays, numbers, made)
+            return "dense" if first.size >= LEAST else None
         try:
             shape = np.broadcast_shapes(*[x.shape for x in arrays])
         except ValueError:
@@ -180,43 +201,14 @@ class Formula:
         if kernel is None:
             spec = Pointwise(self.program, self.codes, self.numbers, classes, len(extents))
             kernel = self._kernels[key] = kernel_of(spec)
-        made = [_empty(shape, code) for code in self.dtypes]
-        if extents:
-            geometry = np.array([*extents, *(n for own in strides for n in own)], np.int64)
-            kernel(threads(inner * rows), *arrays, *made, *numbers, geometry, inner, rows)
-        else:
-            kernel(threads(inner), *arrays, *made, *numbers, inner)
-        return tuple(made)
+        if not extents:
+            return kernel, shape, (inner,), inner
+        geometry = np.array([*extents, *(n for own in strides for n in own)], np.int64)
+        return kernel, shape, (geometry, inner, rows), inner * rows
 
 
-_formulas: dict[Any, Formula | None] = {}
-
-
-def formula_of(formula: Callable[..., Any], kinds: str, attrs: dict[str, Any]) -> Formula | None:
-    """What a formula does with operands of these kinds; None if a kernel cannot do it."""
-    key = (formula, kinds, *sorted(attrs.items())) if attrs else (formula, kinds)
-    try:
-        return _formulas[key]
-    except KeyError:
-        pass
-    except TypeError:  # an attribute that cannot be a key
-        return None
-    try:
-        program = trace(formula, kinds, **attrs)
-        found: Formula | None = Formula(program, kinds.replace("w", ""), kinds.count("w"))
-    except (Unsupported, TypeError, AttributeError, ValueError):
-        found = None
-    _formulas[key] = found
-    return found
-
-
-def fused(formula: Callable[..., Any], *operands: Any, **attrs: Any) -> Any:
-    """`formula(m, *operands, **attrs)` by one kernel; None where it needs numpy.
-
-    Operands are arrays and Python numbers. The result is an array, or a tuple if the formula's is.
-    """
-    arrays: list[Array] = []
-    numbers: list[float] = []
+def _kinds(operands: tuple[Any, ...]) -> str | None:
+    """A letter for each operand: an array's dtype, "w" for a number, "n" for None."""
     kinds = ""
     for x in operands:
         if type(x) is _ndarray:
@@ -224,17 +216,168 @@ def fused(formula: Callable[..., Any], *operands: Any, **attrs: Any) -> Any:
             if code not in DTYPES:
                 return None
             kinds += code
-            arrays.append(x)
         elif type(x) is float or type(x) is int:
             kinds += "w"
-            numbers.append(float(x))
+        elif x is None:
+            kinds += "n"
         else:
             return None
-    found = formula_of(formula, kinds, attrs)
-    if found is None or not arrays:
+    return kinds
+
+
+def _formula(formula: Callable[..., Any], kinds: str, attrs: dict[str, Any]) -> Formula | None:
+    """What a formula does with operands of these kinds; None if a kernel cannot do it."""
+    try:
+        program = trace(formula, kinds, **attrs)
+    except Exception:  # whatever it is: numpy will do it, or say what is wrong
         return None
-    made = found.run(arrays, numbers)
-    return made[0] if made is not None and len(made) == 1 else made
+    arrays = kinds.replace("w", "").replace("n", "")
+    return Formula(program, arrays, kinds.count("w")) if arrays else None
+
+
+def _split(operands: tuple[Any, ...]) -> tuple[list[Array], list[float]]:
+    arrays, numbers = [], []
+    for x in operands:
+        if type(x) is _ndarray:
+            arrays.append(x)
+        elif x is not None:
+            numbers.append(float(x))
+    return arrays, numbers
+
+
+_formulas: dict[Any, Formula | None] = {}
+
+
+def fused(formula: Callable[..., Any], *operands: Any, **attrs: Any) -> Any:
+    """`formula(m, *operands, **attrs)` by one kernel; None where it needs numpy.
+
+    Operands are arrays and Python numbers. The result is an array, or a tuple if the formula's is.
+    """
+    kinds = _kinds(operands)
+    if kinds is None:
+        return None
+    key = (formula, kinds, *attrs.items()) if attrs else (formula, kinds)
+    found = _formulas.get(key, _formulas)
+    if found is _formulas:
+        found = _formulas[key] = _formula(formula, kinds, attrs)
+    if found is None:
+        return None
+    made = found.run(*_split(operands))  # type: ignore[union-attr]
+    return made if made is None else made[0] if len(made) == 1 else tuple(made)
+
+
+def fuse(formula: Callable[..., Any]) -> Callable[..., Any]:
+    """A formula that on arrays runs as one kernel, where that saves a pass over them.
+
+    An attribute is part of the kernel; of one that changes from call to call only the first few
+    values have kernels.
+    """
+    known: dict[Any, Formula | None] = {}
+
+    def run(m: Any, *operands: Any, **attrs: Any) -> Any:
+        for x in operands:
+            if type(x) is _ndarray:
+                if x.size < LEAST:
+                    break
+                kinds = _kinds(operands)
+                if kinds is None:
+                    break
+                try:
+                    key = (kinds, *attrs.items()) if attrs else kinds
+                    found = known.get(key, known)
+                except TypeError:  # an attribute that cannot be a key
+                    break
+                if found is known:
+                    found = None
+                    if len(known) < MOST_WAYS:
+                        found = known[key] = _worthwhile(_formula(formula, kinds, attrs))
+                if found is None:
+                    break
+                made = found.run(*_split(operands))  # type: ignore[union-attr]
+                if made is None:
+                    break
+                return made[0] if len(made) == 1 else tuple(made)
+        return formula(m, *operands, **attrs)
+
+    return run
+
+
+class _Derivative:
+    """A derivative's formula, and where its results stand among the gradients of the inputs."""
+
+    __slots__ = ("formula", "places", "single")
+
+    def __init__(self, vjp: Callable[..., Any], kinds: str, attrs: dict[str, Any]) -> None:
+        self.places: list[int] = []  # of the next result (>= 0), the gradient itself, or none
+        self.single = False
+
+        def computed(m: Any, *operands: Any) -> Any:
+            made = vjp(m, *operands, **attrs)
+            self.single = not isinstance(made, tuple)
+            results = []
+            for x in (made,) if self.single else made:
+                if x is None:
+                    self.places.append(_NONE)
+                elif isinstance(x, Traced) and x.number == operands[0].number:
+                    self.places.append(_GRAD)
+                else:
+                    self.places.append(len(results))
+                    results.append(x)
+            if not results:
+                raise Unsupported("nothing to compute")
+            return tuple(results)
+
+        found = _worthwhile(_formula(computed, kinds, {}))
+        if found is not None and any(code != kinds[0] for code in found.dtypes):
+            found = None
+        self.formula = found
+
+    def gradients(self, grad: Array, made: list[Array]) -> Any:
+        """The gradients of all inputs."""
+        if self.single:
+            return made[0]
+        return tuple([None if p == _NONE else grad if p == _GRAD else made[p] for p in self.places])
+
+
+_NONE, _GRAD = -1, -2
+
+
+def fuse_vjp(vjp: Callable[..., Any]) -> Callable[..., Any]:
+    """A derivative that on arrays runs as one kernel, where that saves a pass over them."""
+    known: dict[Any, _Derivative] = {}
+
+    def run(m: Any, grad: Any, *operands: Any, **attrs: Any) -> Any:
+        if type(grad) is not _ndarray or grad.size < LEAST:
+            return vjp(m, grad, *operands, **attrs)
+        given = (grad, *operands)
+        kinds = _kinds(given)
+        if kinds is None:
+            return vjp(m, *given, **attrs)
+        try:
+            key = (kinds, *attrs.items()) if attrs else kinds
+            found = known.get(key)
+        except TypeError:  # an attribute that cannot be a key
+            return vjp(m, *given, **attrs)
+        if found is None:
+            if len(known) >= MOST_WAYS:
+                return vjp(m, *given, **attrs)
+            found = known[key] = _Derivative(vjp, kinds, attrs)
+        if found.formula is not None:
+            made = found.formula.run(*_split(given))
+            if made is not None:
+                return found.gradients(grad, made)
+        return vjp(m, *given, **attrs)
+
+    return run
+
+
+def _worthwhile(found: Formula | None) -> Formula | None:
+    """The formula if it takes numpy several passes."""
+    if found is None:
+        return None
+    names = [step[0] for step in found.program.steps]
+    count = sum(name not in ("input", "number", "constant", "astype") for name in names)
+    return found if count > 1 else None
 
 
 def rows_of(
@@ -282,4 +425,4 @@ def rows_of(
 
 
 PUBLISHED = ("exp", "exp2", "expm1", "log", "log2", "log1p", "tanh", "sigmoid", "erf", "sin", "cos",
-             "fused")  # fmt: skip
+             "fused", "fuse", "fuse_vjp")  # fmt: skip
