@@ -74,7 +74,7 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
         out = np.asarray(out)
     if not out.flags.c_contiguous:
         if takes:
-            out = in_order_of(out, arrays)
+            out = in_order_of(out, [x._array if isinstance(x, Tensor) else x for x in inputs])
         elif op.plain:
             out = np.ascontiguousarray(out)
     result = _new(Tensor)

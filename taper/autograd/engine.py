@@ -128,9 +128,10 @@ class TensorLane:
         check_output(node, array, storage, version)
         again = wrap(array)
         again._storage = storage
-        again._requires_grad = True
-        again._grad_fn = node
-        again._output_nr = number
+        if node.op.differentiable is None or node.op.differentiable[number]:
+            again._requires_grad = True
+            again._grad_fn = node
+            again._output_nr = number
         return again
 
     def fit(self, grads: tuple[Any, ...], needs: tuple[bool, ...], shapes: Any, dtypes: Any) -> Any:

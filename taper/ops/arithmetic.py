@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from taper import dtypes
-from taper.dispatch import apply, assign
+from taper.dispatch import apply
 from taper.errors import GradError, UnsupportedDtype
 from taper.op import Elementwise, op, public
 from taper.ops.arguments import invalid_combination, refuse_common
 from taper.tensor import Tensor
+from taper.variants import in_place
 
 
 def conj_of(m: Any, x: Any) -> Any:
@@ -501,15 +502,10 @@ def _fast(op: Any, swapped: bool = False) -> Callable[..., Any]:
 
 def _changing(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     """An augmented assignment such as +=."""
-    changed = name + "_"
+    changed = in_place(function, name)
 
     def method(self: Tensor, other: Any) -> Any:
-        if not isinstance(other, _OPERANDS):
-            return NotImplemented
-        from taper.autograd.node import next_number
-
-        since = next_number()
-        return assign(self, function(self, _number(other)), changed, since)
+        return changed(self, _number(other)) if isinstance(other, _OPERANDS) else NotImplemented
 
     return method
 

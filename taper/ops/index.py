@@ -389,6 +389,8 @@ def setitem(self: Tensor, key: Any, value: Any) -> None:
         view = self  # all of it: no view that the tape would have to follow
     if value._array.ndim > view._array.ndim:
         value = value.reshape(_fit(value._array, view._array.shape).shape)
+    elif value._storage is not None and value._storage is view._storage:
+        value = value.expand(view._array.shape)  # so that the two looks can be compared
     assign(view, value, "copy_")
 
 

@@ -128,7 +128,7 @@ def _check_slices(name: str, input: Tensor, axis: int, index: Tensor, source: Te
             f"source.size(dim): ({count}), for dim: {axis}"
         )
     if (
-        given
+        (given or name == "index_add")
         and shape
         and (
             len(given) != len(shape)

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from taper.dispatch import apply, assign
+from taper.dispatch import apply
 from taper.errors import UnsupportedDtype
 from taper.op import Elementwise, op, public
 from taper.ops.arguments import invalid_combination, refuse_common, require_tensors
 from taper.tensor import Tensor
+from taper.variants import in_place
 
 # ---------------------------------------------------------------- truth values
 
@@ -241,9 +242,11 @@ def _operator(function: Callable[..., Any], swapped: bool = False) -> Callable[.
 
 
 def _changing(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    changed = in_place(function, name)
+
     def method(self: Tensor, other: Any) -> Any:
         if isinstance(other, (Tensor, int, np.generic, float)):
-            return assign(self, function(self, _number(other)), name)
+            return changed(self, _number(other))
         return NotImplemented
 
     return method
@@ -262,7 +265,7 @@ def bind_bit_operators() -> None:
         for key, method in (
             (name, _operator(function)),
             ("r" + name, _operator(function, swapped=True)),
-            ("i" + name, _changing(function, f"__i{name}__")),
+            ("i" + name, _changing(function, f"__i{name}_")),
         ):
             method.__name__ = f"__{key}__"
             setattr(Tensor, f"__{key}__", method)
