@@ -232,7 +232,7 @@ class LanesForward:
     @property
     def exports(self) -> tuple[str, ...]:
         """The kernel, and its entry for Python."""
-        return ("kernel", "entry")
+        return ("kernel", "kernel_entry")
 
     @property
     def params(self) -> dict[str, str]:
@@ -244,7 +244,7 @@ class LanesForward:
         )
 
     @property
-    def kinds(self) -> list[str]:
+    def kernel_kinds(self) -> list[str]:
         """What Python passes: the pool's address or 0, and these."""
         return ["int", *_kinds(self.params)]
 
@@ -259,7 +259,7 @@ class LanesForward:
             ranges(module, part), f.arg("pool"), *map(f.arg, self.params), groups, f.arg("piece")
         )  # fmt: skip
         f.ret()
-        call.write_entry(module, "entry", f, self.kinds)
+        call.write_entry(module, "kernel_entry", f, self.kernel_kinds)
 
     def _group(self, f: Function, number: Value) -> None:
         cell, element, hidden = CELLS[self.cell], self.element, self.hidden
@@ -364,7 +364,7 @@ class LanesBackward:
     @property
     def exports(self) -> tuple[str, ...]:
         """The kernel, and its entry for Python."""
-        return ("kernel", "entry")
+        return ("kernel", "kernel_entry")
 
     @property
     def params(self) -> dict[str, str]:
@@ -376,7 +376,7 @@ class LanesBackward:
         )
 
     @property
-    def kinds(self) -> list[str]:
+    def kernel_kinds(self) -> list[str]:
         """What Python passes: the pool's address or 0, and these."""
         return ["int", *_kinds(self.params)]
 
@@ -417,7 +417,7 @@ class LanesBackward:
             f.when(pieces > 1, lambda: f.loop(0, self.sums, add) and None)
             self._finish(f)
         f.ret()
-        call.write_entry(module, "entry", f, self.kinds)
+        call.write_entry(module, "kernel_entry", f, self.kernel_kinds)
 
     def _piece(self, f: Function, number: Value) -> None:
         """Some groups, and their sums."""

@@ -315,13 +315,13 @@ def test_nothing_is_written_past_the_end_of_a_result(batch_first):
     groups = -(-batch // lanes)
     fixed, each = tape_vectors("gru", inputs, hidden, lanes)
     tape = room(groups * (fixed + steps * each) * lanes)
-    forward = kernels._function(LanesForward("gru", "float", inputs, hidden, batch_first))
+    forward = kernels._function(LanesForward("gru", "float", inputs, hidden, batch_first), "kernel")
     forward(
         0, layer.input, *layer.states, *layer.weights, room(steps, batch, hidden), room(batch, hidden),
         tape, batch, steps, *rows, 0, 1, 1,
     )  # fmt: skip
     spec = LanesBackward("gru", "float", inputs, hidden, batch_first, "none", True, True)
-    backward = kernels._function(spec)
+    backward = kernels._function(spec, "kernel")
     fixed, each = spec.scratch_vectors(lanes)
     backward(
         0, tape, *layer.states, *layer.weights[:2], tape, room(*layer.input.shape), room(batch, hidden),
@@ -330,6 +330,17 @@ def test_nothing_is_written_past_the_end_of_a_result(batch_first):
     )  # fmt: skip
 
     assert all((guard == 7).all() for guard in guarded)
+
+
+@pytest.mark.parametrize("sizes", [(9, 4, 3, 5), (9, 4, 3, 40)])
+def test_without_fast_calls_kernels_are_called_through_ctypes(sizes, monkeypatch):
+    monkeypatch.setattr(call, "has_fast_calls", lambda: False)
+    monkeypatch.setattr(kernels, "_plans", {})
+    kernels._function.cache_clear()
+    try:
+        check(Layer("lstm", sizes))
+    finally:
+        kernels._function.cache_clear()
 
 
 def test_other_arrays_go_to_the_reference():

@@ -79,11 +79,17 @@ def _zeros(shape: tuple[int, ...], dtype: Any) -> Array:
     return made
 
 
-def _function(spec: Any) -> Callable[..., None]:
+_kept: list[build.Library] = []  # the code must outlive its callers
+
+
+@functools.cache
+def _function(spec: Any, name: str) -> Callable[..., None]:
+    """An exported kernel as a Python function."""
     library = build.library(spec)
+    _kept.append(library)
     if call.has_fast_calls():
-        return call.builtin(type(spec).__name__.lower(), library.addresses["entry"])
-    return call.through_ctypes(library.addresses["kernel"], spec.kinds)
+        return call.builtin(name, library.addresses[name + "_entry"])
+    return call.through_ctypes(library.addresses[name], getattr(spec, name + "_kinds"))
 
 
 def _pieces(groups: int) -> tuple[int, int]:
@@ -112,7 +118,7 @@ class _Lanes:
         found = self.forwards.get(flat)
         if found is None:
             spec = LanesForward(self.cell, self.element, self.inputs, self.hidden, flat)
-            found = self.forwards[flat] = _function(spec)
+            found = self.forwards[flat] = _function(spec, "kernel")
         return found
 
     def backward(self, *kind: Any) -> tuple[Callable[..., None], int, int, int]:
@@ -121,7 +127,7 @@ class _Lanes:
         if found is None:
             spec = LanesBackward(self.cell, self.element, self.inputs, self.hidden, *kind)
             fixed, each = (count * self.lanes for count in spec.scratch_vectors(self.lanes))
-            found = _function(spec), spec.sums * self.lanes, fixed, each
+            found = _function(spec, "kernel"), spec.sums * self.lanes, fixed, each
             self.backwards[kind] = found
         return found
 
@@ -310,14 +316,14 @@ def _forward_by_units(
     empty = np.empty
     gates = gemm.linear(_plain(x).reshape(-1, inputs), w_ih, b_ih)
     panels = empty(plan.forward_room, dtype)
-    _entry(plan.forward, "pack")(_plain(w_hh), panels, hidden)
+    _function(plan.forward, "pack")(_plain(w_hh), panels, hidden)
     of_states, of_saved = plan.reserve(steps, batch)
     reserve = empty((1, of_states + of_saved), dtype)
     held = reserve[0, :of_states].reshape(kind.states, steps + 1, batch, plan.pitch)
     for own, given in zip(held, states, strict=True):
         own[0, :, :hidden] = 0 if given is None else given.reshape(batch, hidden)
     out = empty((steps, batch, hidden), dtype)
-    _entry(plan.forward, "steps")(
+    _function(plan.forward, "steps")(
         plan.threads(batch), gates, plan.no_bias if b_hh is None else _plain(b_hh), out, reserve, reserve[0, of_states:],
         panels, empty(batch * kind.gates * hidden, dtype),
         batch, steps, hidden, plan.pitch, steps - 1 if reverse else 0,
@@ -356,11 +362,11 @@ def _backward_by_units(
     for own, given in zip(carried, grad[1:], strict=True):
         own[...] = 0 if given is None else given.reshape(batch, hidden)
     panels = empty(plan.backward_room, dtype)
-    _entry(plan.backward, "pack")(_plain(w_hh), panels, hidden)
+    _function(plan.backward, "pack")(_plain(w_hh), panels, hidden)
     moved = empty((steps * batch, plan.moved_pitch), dtype)
     sums = np.zeros(kind.grads * hidden, dtype)
     of_state = needs[1 : count + 1]
-    _entry(plan.backward, "steps")(
+    _function(plan.backward, "steps")(
         plan.threads(batch), dy, reserve, reserve[0, of_states:], panels, moved, carried, sums,
         batch, steps, hidden, plan.pitch, plan.moved_pitch,
         steps - 1 if reverse else 0, -1 if reverse else 1, dy_row, dy_step, int(True in of_state),
@@ -399,14 +405,6 @@ def _stepwise(x: Array, batch_first: bool) -> Array:
     if x.ndim == 2:
         return x[None]
     return x.transpose(1, 0, 2) if batch_first else x
-
-
-@functools.cache
-def _entry(spec: Any, name: str) -> Callable[..., None]:
-    library = build.library(spec)
-    if call.has_fast_calls():
-        return call.builtin(name, library.addresses[name + "_entry"])
-    return call.through_ctypes(library.addresses[name], getattr(spec, name + "_kinds"))
 
 
 # ---------------------------------------------------------------- the functions
