@@ -24,6 +24,13 @@ from taper.storage import empty_in_order, storage_of
 from taper.tensor import Tensor, wrap
 
 
+def _dense_copy(array: np.ndarray) -> np.ndarray:
+    """A copy with the dimensions in the same order in memory; broadcast ones where they stand."""
+    made = empty_in_order(array, array.dtype)
+    made[...] = array
+    return made
+
+
 @op
 class Clone(Opaque):
     """A copy; `order` is numpy's: K keeps the order of dimensions in memory, C makes it plain."""
@@ -31,11 +38,7 @@ class Clone(Opaque):
     node_name = "CloneBackward0"
 
     def forward(self, m: Any, input: Any, *, order: str) -> Any:
-        if order == "K":
-            made = empty_in_order(input, input.dtype)
-            made[...] = input
-            return made
-        return input.copy(order)
+        return _dense_copy(input) if order == "K" else input.copy(order)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, order: str) -> Any:
         return grad
@@ -49,6 +52,8 @@ class Cast(Opaque):
     node_name = "ToCopyBackward0"
 
     def forward(self, m: Any, input: Any, *, to: dtypes.dtype, source: dtypes.dtype) -> Any:
+        if 0 in input.strides:
+            input = _dense_copy(input)
         if input.dtype.kind == "c" and not to.is_complex:
             input = (input != 0) if to is dtypes.bool_ else input.real
         if input.dtype.kind in "fV" and to.is_floating_point and input.dtype != to.numpy:
@@ -65,10 +70,6 @@ def cast_array(array: np.ndarray, to: np.dtype) -> np.ndarray:
     """array.astype as C++ casts: a float out of an integer's range wraps through int64."""
     if array.dtype.kind == "f" and to.kind in "iu" and to.itemsize < 8:
         return array.astype(np.int64).astype(to)
-    if 0 in array.strides and array.size > 1:
-        made = empty_in_order(array, to)
-        np.copyto(made, array, casting="unsafe")
-        return made
     return array.astype(to)
 
 

@@ -14,6 +14,7 @@ from taper.op import public
 from taper.ops.arguments import invalid_combination
 from taper.ops.from_data import array_of, finish, legacy_tensor
 from taper.shapes import checked_sizes, sizes_of
+from taper.storage import empty_in_order
 from taper.tensor import Tensor
 
 # ---------------------------------------------------------------- filled
@@ -99,7 +100,7 @@ def like(array: np.ndarray, dtype: dtypes.dtype | None, memory_format: Any = Non
     """An empty array of the same shape: dense ones keep their order of dimensions."""
     chosen = array.dtype if dtype is None else dtype.numpy
     if memory_format is None or memory_format is preserve_format:
-        return np.empty_like(array, chosen)
+        return empty_in_order(array, chosen)
     return _ordered(array.shape, chosen, memory_format)
 
 
