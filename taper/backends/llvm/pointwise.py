@@ -372,7 +372,7 @@ def trace(function: Callable[..., Any], kinds: str, **attrs: Any) -> Program:
     Raises: Unsupported.
     """
     m = Trace()
-    operands = []
+    operands: list[Traced | None] = []
     arrays = numbers = 0
     for kind in kinds:
         if kind == "n":

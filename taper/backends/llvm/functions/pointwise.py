@@ -314,7 +314,7 @@ class _Derivative:
         def computed(m: Any, *operands: Any) -> Any:
             made = vjp(m, *operands, **attrs)
             self.single = not isinstance(made, tuple)
-            results = []
+            results: list[Any] = []
             for x in (made,) if self.single else made:
                 if x is None:
                     self.places.append(_NONE)
