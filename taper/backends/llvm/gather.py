@@ -14,13 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from taper.backends.llvm import call
-from taper.backends.llvm.text import Function, Module, Pointer, Value
+from taper.backends.llvm.text import SIZES, Function, Module, Pointer, Value
 
 Array = np.ndarray
 
 # Vectors that are moved in one turn of the loop over a row.
 _UNROLLED = 4
-# Rows from now of which a row asks the memory: they lie anywhere, and no processor guesses where.
+# How far ahead the memory is asked, in bytes and at most in rows: rows lie anywhere, and no processor
+# guesses where.
+_AHEAD_BYTES = 4096
 _AHEAD = 8
 # Elements of a row that are gathered in one turn.
 _SCALARS = 8
@@ -89,13 +91,15 @@ class TakeSlices:
                          f.pointer("index", "i64"))  # fmt: skip
         extent, inner, count = f.arg("extent"), f.arg("inner"), f.arg("count")
         last = count - 1
+        near = f.const(_AHEAD_BYTES // SIZES[self.element], "i64") // f.maximum(inner, 1)
+        ahead = f.minimum(f.maximum(near, 1), _AHEAD)
 
         def each_outer(o: Value) -> None:
             def row(k: Value) -> None:
                 source = x.at((o * extent + index.load(k)) * inner)
                 target = out.at((o * count + k) * inner)
-                ahead = f.minimum(k + _AHEAD, last)
-                coming = x.at((o * extent + index.load(ahead)) * inner)
+                coming_row = f.minimum(k + ahead, last)
+                coming = x.at((o * extent + index.load(coming_row)) * inner)
 
                 def move(j: Value, mask: Value | None = None) -> None:
                     coming.prefetch(j)
