@@ -617,8 +617,18 @@ class WeightGrad(_Kernel):
         fills = fills_channels(shape.outputs_each, shape.out[1], machine.lanes(self.itemsize))
         return self.strategy or ("channels" if fills else "pixels")
 
+    def _seen(self, machine: Machine) -> Shape:
+        """The convolution as the kernel sees it: flat, unless its one row would be too long."""
+        flat = self.shape.flat()
+        return flat if self._rows(flat, machine) else self.shape
+
+    def _rows(self, shape: Shape, machine: Machine) -> int:
+        """Rows of the gradient whose transpose takes up to a quarter of the cache."""
+        row = shape.out[1] * shape.outputs_each * self.itemsize
+        return min(shape.out[0], machine.l2 // 4 // row)
+
     def _job(self, machine: Machine) -> tuple[WeightJob, bool]:
-        shape = self.shape.flat()
+        shape = self._seen(machine)
         by_channels = self.chosen(machine) == "channels"
         direct = by_channels and shape.padding == (0, 0)
         plane = (
@@ -629,6 +639,7 @@ class WeightGrad(_Kernel):
             plane, shape.out, by_channels,
             shape.channels * _area(shape.size) if direct else self._up(plane.size),
             shape.outputs * _area(shape.out),
+            max(1, self._rows(shape, machine)),
         )  # fmt: skip
         return job, direct
 
@@ -670,7 +681,8 @@ class WeightGrad(_Kernel):
 
     def write(self, module: Module) -> None:
         """Both functions and their entries."""
-        shape, machine = self.shape.flat(), module.machine
+        machine = module.machine
+        shape = self._seen(machine)
         job, direct = self._job(machine)
         lanes = module.lanes(self.element)
         each = self._weights(machine) // shape.groups

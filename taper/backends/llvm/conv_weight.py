@@ -33,7 +33,7 @@ class WeightJob:
     """A group of some images: sums[o, r, i, j] += grad[o, y, x] * source[r, y * stride[0] + i *
     dilation[0], x * stride[1] + j * dilation[1]] over all positions (y, x). From one image to the
     next it is `source_step` and `grad_step` elements. Several images at a time save loads and stores
-    of the sums.
+    of the sums; of large images `rows_at_once` rows are transposed at a time, to stay in the cache.
     """
 
     reduced: int
@@ -46,6 +46,7 @@ class WeightJob:
     by_channels: bool
     source_step: int
     grad_step: int
+    rows_at_once: int
 
     @property
     def taps(self) -> int:
@@ -73,7 +74,7 @@ class WeightJob:
         if not self.by_channels:
             return 0
         wide = self.wide(machine, lanes)
-        return ceil_div(self.outputs, wide) * self.positions * wide
+        return ceil_div(self.outputs, wide) * self.rows_at_once * self.size[1] * wide
 
     def offsets(self) -> list[int]:
         """Where kernel positions begin in a channel of the source."""
@@ -100,16 +101,23 @@ def add_images(
     machine, lanes = f.module.machine, f.module.lanes(source.element)
     wide, each = job.wide(machine, lanes), job.panels(machine, lanes)
 
-    def lay(n: Value) -> None:
-        _lay_panels(f, job, grad.at(n * job.grad_step), panels.at(n * each), wide)
+    def some_rows(y: Value, rows: int) -> None:
+        positions = rows * job.size[1]
 
-    def tile(t: Value) -> None:
-        panel = panels.at(t * (job.positions * wide))
-        own = sums.at(t * (job.reduced * job.taps * wide))
-        _channels(f, job, source, panel, own, wide // lanes, images)
+        def lay(n: Value) -> None:
+            given = grad.at(n * job.grad_step + y * job.size[1])
+            _lay_panels(f, job, given, panels.at(n * each), wide, positions)
 
-    f.loop(0, images, lay)
-    f.loop(0, ceil_div(job.outputs, wide), tile)
+        def tile(t: Value) -> None:
+            panel = panels.at(t * (positions * wide))
+            own = sums.at(t * (job.reduced * job.taps * wide))
+            here = source.at(y * (job.stride[0] * job.plane.cols))
+            _channels(f, job, here, panel, own, wide // lanes, images, rows)
+
+        f.loop(0, images, lay)
+        f.loop(0, ceil_div(job.outputs, wide), tile)
+
+    each_tile(f, job.size[0], job.rows_at_once, some_rows)
 
 
 def add_bias(f: Function, job: WeightJob, grad: Pointer, sums: Pointer, images: Value) -> None:
@@ -140,15 +148,18 @@ def add_bias(f: Function, job: WeightJob, grad: Pointer, sums: Pointer, images: 
     f.loop(0, job.outputs, channel)
 
 
-def _lay_panels(f: Function, job: WeightJob, grad: Pointer, panels: Pointer, wide: int) -> None:
-    """[channel][position] to [tile][position][channel], padded with zeros."""
+def _lay_panels(
+    f: Function, job: WeightJob, grad: Pointer, panels: Pointer, wide: int, size: int
+) -> None:
+    """`size` positions from [channel][position] to [tile][position][channel], padded with zeros."""
     element, lanes = grad.element, f.module.lanes(grad.element)
-    size = job.positions
     nothing = zero(f, element, lanes)
 
     def block(p: Value, count: int, o: Value, live: int) -> None:
         rows = [
-            grad.load((o + c) * size + p, lanes, f.mask(count, lanes)) if c < live else nothing
+            grad.load((o + c) * job.positions + p, lanes, f.mask(count, lanes))
+            if c < live
+            else nothing
             for c in range(lanes)
         ]
         out = panels.at(o // wide * (size * wide) + o % wide)
@@ -178,12 +189,13 @@ def _channels(
     sums: Pointer,
     vectors: int,
     images: Value,
+    height: int,
 ) -> None:
-    """A block of (r, kernel position) x channels at a time, over all positions of the images."""
+    """A block of (r, kernel position) x channels at a time, over all rows that were laid out."""
     lanes = f.module.lanes(source.element)
     panels = job.panels(f.module.machine, lanes)
     wide, most = vectors * lanes, most_pixels(f.module.machine, vectors)
-    height, width = job.size
+    width = job.size[1]
     unroll = divisor(width, 4)
 
     def block(s: Pointer, place: Pointer, offsets: list[int]) -> None:

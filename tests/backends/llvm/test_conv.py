@@ -49,6 +49,10 @@ SHAPES = {
     "LeNet's first": shape(1, (28, 28), 6, (5, 5), (1, 1), (2, 2)),
     "LeNet's second": shape(6, (14, 14), 16, (5, 5)),
 }
+LARGE = {
+    "larger than the cache": shape(2, (57, 61), 65, (3, 2), (1, 1), (1, 0)),
+    "one position, larger than the cache": shape(3, (61, 43), 80, (1, 1)),
+}
 CASES = [
     *((name, "float", "") for name in SHAPES),
     *(("two strides", "double", strategy) for strategy in ("", "channels", "pixels")),
@@ -191,6 +195,23 @@ def test_winograds_method_waits_until_it_is_asked_for(monkeypatch):
     monkeypatch.setenv("TAPER_WINOGRAD", "1")
     assert conv._strategy(s, np.dtype("f")) == "winograd"
     assert conv._strategy(SHAPES["odd sizes"], np.dtype("f")) == ""
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_gradient_larger_than_the_cache_is_taken_by_rows(name):
+    s = LARGE[name]
+    x, grad = drawn(1, s.channels, *s.size), drawn(1, s.outputs, *s.out)
+    small = WeightGrad(s)._rows(s, machine.host()) < s.out[0]
+    dw, behind = guarded((s.outputs, s.channels_each, *s.kernel), np.float32)
+    spec = WeightGrad(s, bias=False)
+    sums = np.full(spec.sums(machine.host()), np.nan, np.float32)
+
+    kinds = (*spec.KINDS, "int", "int")
+    run(spec, "kernel", kinds, x, grad, sums, scratch_of(spec, np.float32), 1, 1, 0, 1)
+    run(spec, "finish", spec.FINISH, sums, dw, dw, 1)
+
+    assert small
+    check(dw, behind, spec.interpret(x.astype("d"), grad.astype("d"))[0], 1e-5)
 
 
 GEOMETRY = ((2, 1), (1, 2), (1, 1), 2)
