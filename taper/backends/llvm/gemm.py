@@ -143,7 +143,7 @@ class Gemm:
 
         At half as much again as the second-level cache holds, reading the block anew for each tile
         costs less than copying A for more blocks (2048^3 on a Zen 4: 96 % of the peak of that
-        moment, and 90 % with half of that cache).
+        moment, and 91 % with half of that cache).
         """
         return machine.l2 * 3 // 2 // SIZES[self.element]
 

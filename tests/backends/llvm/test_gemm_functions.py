@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -108,6 +110,29 @@ def test_no_dimension_is_too_small(count, m, k, n):
     for one, other in zip(x, w, strict=True):
         same(gemm.linear(one, other, np.ones(n, np.float32)), one @ other.T + 1)
         same(gemm.matmul(one, other.T), one @ other.T)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_threads_of_the_program_multiply_at_the_same_time(fast, monkeypatch):
+    """Long products let go of the interpreter, and must not use each other's memory."""
+    if not fast:
+        monkeypatch.setattr(gemm.call, "has_fast_calls", lambda: False)
+    monkeypatch.setattr(gemm, "_LONG", 1 << 20)
+    for plans in (gemm._linear_plans, gemm._matrix_plans, gemm._batch_plans):
+        plans.clear()
+    x, w = arrays((130, 160), (150, 160))
+    small, wanted = x[:20], reference.linear(x, w, None)
+
+    def work(_):
+        for _ in range(10):
+            same(gemm.linear(x, w, None), wanted, 10)
+            same(gemm.linear(small, w, None), wanted[:20], 10)
+            same(gemm.matmul(x[None], w.T[None])[0], wanted, 10)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(8)))
+    for plans in (gemm._linear_plans, gemm._matrix_plans, gemm._batch_plans):
+        plans.clear()
 
 
 def test_sizes_that_do_not_fit_are_an_error():

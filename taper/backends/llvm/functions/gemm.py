@@ -8,9 +8,10 @@ with the reference, and so do the half types where the processor has no AVX-512.
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,8 @@ _DTYPES: dict[str, np.dtype] = {"float": np.dtype("f4"), "double": np.dtype("f8"
 _MOST_PLANS = 4096
 # Multiplications from which threads are worth waking (some 20 us of one core).
 _PARALLEL = 1 << 20
+# Multiplications from which other threads of the program may run meanwhile (some 1 ms).
+_LONG = 1 << 25
 # Elements of a matrix up to which a single row is multiplied by tiles, which run one row slowly.
 _SINGLE = 1 << 16
 
@@ -49,14 +52,17 @@ class Plans(dict[Any, Any]):
         return found
 
 
+_held: list[build.Library] = []  # machine code must live as long as these functions
 _ENTRIES = {"product": "product_entry", "batched": "batched_entry", "kernel": "entry"}
 
 
 @functools.cache
-def _kernel(spec: Any, name: str, kinds: tuple[str, ...]) -> Kernel:
-    """An exported kernel as a Python function."""
-    addresses = build.library(spec).addresses
-    if call.has_fast_calls():
+def _kernel(spec: Any, name: str, kinds: tuple[str, ...], fast: bool) -> Kernel:
+    """An exported kernel as a Python function: a built-in, or by way of ctypes."""
+    library = build.library(spec)
+    _held.append(library)
+    addresses = library.addresses
+    if fast:
         return call.builtin(name, addresses[_ENTRIES[name]])
     return call.through_ctypes(addresses[name], kinds)
 
@@ -75,47 +81,51 @@ def _types(dtype: np.dtype) -> tuple[str, str] | None:
 
 
 class Tiled:
-    """A product by the kernels of gemm.py."""
+    """A product by the kernels of gemm.py.
 
-    __slots__ = ("_batched", "_cost", "_numbers", "_product", "_work", "columns", "dtype")
+    Short ones are built-ins, which keep the interpreter to themselves, so that all of them may share
+    a workspace. Long ones let others run; they have a workspace of their own, and take turns.
+    """
 
-    # Calls share this memory, one at a time: a built-in keeps the interpreter to itself, and the
-    # way through ctypes, which does not, takes the lock.
-    _memory: ClassVar[dict[str, Array]] = {}
-    _lock = threading.Lock()
+    __slots__ = ("_cost", "_fast", "_name", "_numbers", "_spec", "_work", "columns", "dtype")
 
-    def __init__(self, spec: Gemm, plan: Plan) -> None:
-        memory = self._memory.get(spec.element)
-        if memory is None:
-            memory = np.empty(spec.workspace(host()), _DTYPES[spec.element])
-            self._memory[spec.element] = memory
-        self.dtype = _DTYPES[spec.element]
-        self._work, self._numbers = memory, plan.numbers()
-        self.columns = plan.n
-        self._cost = plan.n * plan.k * max(1, plan.rows)
-        self._product, self._batched = (
-            self._guarded(_kernel(spec, name, KINDS)) for name in ("product", "batched")
-        )
+    lock = threading.Lock()
 
-    def _guarded(self, kernel: Kernel) -> Kernel:
-        if call.has_fast_calls():
-            return kernel
+    def __init__(self, spec: Gemm, plan: Plan, batched: bool) -> None:
+        self._spec, self._numbers = spec, plan.numbers()
+        self._work = _workspace(spec.element, False)
+        self.columns, self.dtype = plan.n, _DTYPES[spec.element]
+        self._cost = plan.n * plan.k * (plan.rows if batched else 1)
+        self._name = "batched" if batched else "product"
+        self._fast = call.has_fast_calls() and _kernel(spec, self._name, KINDS, True)
 
-        def guarded(*args: Any) -> None:
-            with self._lock:
-                kernel(*args)
+    def run(self, a: Array, b: Array, c: Array, seed: Array, count: int) -> None:
+        """All rows of one product, or all matrices of a batch."""
+        cost = count * self._cost
+        if self._fast and cost < _LONG:
+            threads = pool.address() if cost >= _PARALLEL else 0
+            self._fast(threads, a, b, c, seed, self._work, self._numbers, 0, count)
+            return
+        kernel = _kernel(self._spec, self._name, KINDS, False)
+        work = _workspace(self._spec.element, True)
+        with Tiled.lock:
+            threads = pool.address() if cost >= _PARALLEL else 0
+            kernel(threads, a, b, c, seed, work, self._numbers, 0, count)
 
-        return guarded
 
-    def run(self, a: Array, b: Array, c: Array, seed: Array, rows: int) -> None:
-        """All rows of one product."""
-        threads = pool.address() if rows * self._cost >= _PARALLEL else 0
-        self._product(threads, a, b, c, seed, self._work, self._numbers, 0, rows)
+@functools.cache
+def _workspace(element: str, long: bool) -> Array:
+    """Memory for copies of the operands of short products, or of long ones."""
+    return np.empty(Gemm(element).workspace(host()), _DTYPES[element])
 
-    def run_batch(self, a: Array, b: Array, c: Array, count: int) -> None:
-        """All matrices of a batch."""
-        threads = pool.address() if count * self._cost >= _PARALLEL else 0
-        self._batched(threads, a, b, c, c, self._work, self._numbers, 0, count)
+
+def _forked() -> None:
+    """Whoever held the lock did not come along."""
+    Tiled.lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 class Dotted:
@@ -124,7 +134,7 @@ class Dotted:
     __slots__ = ("_kernel", "_sizes", "_swapped", "columns", "dtype")
 
     def __init__(self, spec: Dots, sizes: Shape, columns: int, swapped: bool) -> None:
-        self._kernel = _kernel(spec, "kernel", dots.KINDS)
+        self._kernel = _kernel(spec, "kernel", dots.KINDS, call.has_fast_calls())
         self.dtype = _DTYPES[spec.element]
         self._sizes, self.columns, self._swapped = sizes, columns, swapped
 
@@ -157,7 +167,8 @@ def _tiled(dtype: np.dtype, a_strides: Shape, shape: Shape, b_strides: Shape,
     if left is None or right is None:
         return None
     spec = Gemm(element, left[0], right[0], stored=stored)
-    return Tiled(spec, spec.plan(host(), n, k, left[1], right[1], n, seed_row, **batch))
+    plan = spec.plan(host(), n, k, left[1], right[1], n, seed_row, **batch)
+    return Tiled(spec, plan, bool(batch))
 
 
 def _dotted(dtype: np.dtype, a_strides: Shape, shape: Shape, b_strides: Shape, biased: bool,
@@ -258,5 +269,6 @@ def _batches(x: Array, y: Array) -> Array:
     lead, (count, rows) = x.shape[:-3], x.shape[-3:-1]
     made = np.empty((*lead, count, rows, plan.columns), plan.dtype)
     for place in np.ndindex(*lead):
-        plan.run_batch(x[place], y[place], made[place], count)
+        part = made[place]
+        plan.run(x[place], y[place], part, part, count)
     return made.astype(x.dtype, copy=False)
