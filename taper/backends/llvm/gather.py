@@ -69,6 +69,18 @@ def _along_row(
     f.when(whole < end, lambda: step(whole, f.mask(end - whole, lanes)))
 
 
+def _each(f: Function, begin: Value, end: Value, step: Callable[[Value], None]) -> None:
+    """step(k) for k in [begin, end), several in a turn."""
+
+    def several(k: Value) -> None:
+        for part in range(_SCALARS):
+            step(k + part)
+
+    whole = begin + (end - begin) // _SCALARS * _SCALARS
+    f.loop(begin, whole, several, _SCALARS)
+    f.loop(whole, end, step)
+
+
 @dataclass(frozen=True)
 class TakeSlices:
     """out[o, k, :] = x[o, index[k], :] for k in [begin, end); `element` is i32 or i64, moved as is.
@@ -107,11 +119,13 @@ class TakeSlices:
 
                 _along_row(f, f.const(0, "i64"), inner, lanes, move)
 
+            row_in, row_out = x.at(o * extent), out.at(o * count)
+
             def single(k: Value) -> None:
-                out.store(x.load(o * extent + index.load(k)), o * count + k)
+                row_out.store(row_in.load(index.load(k)), k)
 
             narrow = inner.equals(1)
-            f.when(narrow, lambda: f.loop(f.arg("begin"), f.arg("end"), single))
+            f.when(narrow, lambda: _each(f, f.arg("begin"), f.arg("end"), single))
             f.when(~narrow, lambda: f.loop(f.arg("begin"), f.arg("end"), row))
 
         _guarded(f, count, lambda: f.loop(0, f.arg("outer"), each_outer))
@@ -192,15 +206,6 @@ def _each_element(f: Function, own: str, other: str, element: str,
         def single(k: Value) -> None:
             body(mine, theirs, k, index.load(k))
 
-        def several(k: Value) -> None:
-            for part in range(_SCALARS):
-                single(k + part)
-
-        def row() -> None:
-            whole = count // _SCALARS * _SCALARS
-            f.loop(0, whole, several, _SCALARS)
-            f.loop(whole, count, single)
-
         def wide(k: Value) -> None:
             start = k * inner
             f.loop(
@@ -208,7 +213,7 @@ def _each_element(f: Function, own: str, other: str, element: str,
             )
 
         narrow = inner.equals(1)
-        f.when(narrow & ~bad, row)
+        f.when(narrow & ~bad, lambda: _each(f, f.const(0, "i64"), count, single))
         f.when(~(narrow | bad), lambda: f.loop(0, count, wide))
         return (bad,)
 

@@ -7,7 +7,6 @@ index out of range.
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
@@ -20,6 +19,7 @@ from taper.backends.llvm.loaded import kernel
 PUBLISHED = ("add_slices", "gather", "scatter_add", "sum_rows", "take_slices")
 
 Array = np.ndarray
+_empty = np.empty
 
 # Elements below which numpy is as quick as the call.
 LEAST = 256
@@ -45,35 +45,33 @@ def _split(shape: tuple[int, ...], axis: int) -> tuple[int, int]:
 
 def take_slices(x: Array, index: Array, axis: int = 0) -> Array:
     """x's slices at the places of a dimension; an index of several dimensions for the first only."""
-    if index.dtype is _INDEX and x.flags.c_contiguous and x.size and not x.dtype.hasobject:
-        shape = x.shape
-        extent, count = shape[axis], index.size
-        if axis == 0:
-            outer, width = 1, x.nbytes // extent
-        else:
+    if index.dtype is _INDEX and x.flags.c_contiguous and x.size and x.dtype.kind != "O":
+        shape, count = x.shape, index.size
+        extent = shape[axis]
+        if axis:
             outer = math.prod(shape[:axis])
-            width = x.nbytes // (outer * extent)
-        if width % 4 == 0:
+            made = (*shape[:axis], *index.shape, *shape[axis + 1 :])
+        else:
+            outer, made = 1, index.shape + shape[1:]
+        width = x.nbytes // (outer * extent)
+        unit = 8 if width % 8 == 0 else 4
+        if width % unit == 0:
             if not index.flags.c_contiguous:
                 index = np.ascontiguousarray(index)
-            out = np.empty((*shape[:axis], *index.shape, *shape[axis + 1 :]), x.dtype)
-            if width % 8 == 0:
-                bad = _take_wide()(x, index, out, outer, extent, width // 8, count, 0, count)
-            else:
-                bad = _take_narrow()(x, index, out, outer, extent, width // 4, count, 0, count)
-            if not bad:
+            out = _empty(made, x.dtype)
+            take = _takes.get(unit) or _take(unit)
+            if not take(x, index, out, outer, extent, width // unit, count, 0, count):
                 return out
     return reference.take_slices(x, index, axis)
 
 
-@functools.cache
-def _take_wide() -> Any:
-    return _kernel(TakeSlices("i64"))
+_takes: dict[int, Any] = {}
 
 
-@functools.cache
-def _take_narrow() -> Any:
-    return _kernel(TakeSlices("i32"))
+def _take(unit: int) -> Any:
+    """The kernel that moves units of four or eight bytes."""
+    found = _takes[unit] = _kernel(TakeSlices("i64" if unit == 8 else "i32"))
+    return found
 
 
 def add_slices(x: Array, index: Array, source: Array, axis: int = 0) -> Array:
