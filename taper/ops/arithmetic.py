@@ -169,6 +169,8 @@ class PowScalar(Elementwise):
             return m.multiply(input, input)
         if exponent == 0.5:
             return m.sqrt(input)
+        if exponent == 3 or (exponent in (-0.5, -1, -2) and input.dtype.kind in "fcV"):
+            return _small_power(m, input, exponent)
         if input.dtype.kind == "V":
             # numpy would give float32 for bfloat16 and a Python float.
             return m.power(input.astype(np.float32), exponent).astype(input.dtype)
@@ -181,8 +183,24 @@ class PowScalar(Elementwise):
             return grad
         if exponent == 2:
             return grad * conj_of(m, input * 2)
-        slope = exponent * m.power(input, exponent - 1)
+        slope = exponent * m.call(PowScalar, input, exponent=exponent - 1)
         return grad * conj_of(m, slope)
+
+
+def _small_power(m: Any, x: Any, exponent: Any) -> Any:
+    """x ** 3, -0.5, -1 or -2 by products and roots, as PyTorch's: `power` takes fifty times as long.
+
+    PyTorch computes them for float16 in float32, for bfloat16 the inverse root alone.
+    """
+    own = x.dtype
+    if own == np.float16 or (own.kind == "V" and exponent == -0.5):
+        x = x.astype(np.float32)
+    if exponent == 3:
+        made = m.multiply(m.multiply(x, x), x)
+    else:
+        below = m.sqrt(x) if exponent == -0.5 else m.multiply(x, x) if exponent == -2 else x
+        made = m.divide(m.asarray(1, x.dtype), below)
+    return made if made.dtype == own else made.astype(own)
 
 
 _TENSOR_AND_ANY = "(Tensor input, Tensor other), (Tensor input, Number other)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+from itertools import islice
 
 import pytest
 
@@ -70,3 +71,12 @@ WRONG = [
 def test_wrong_arguments_are_refused(make, kind, words):
     with pytest.raises(kind, match=words):
         make()
+
+
+def test_a_sampler_that_never_ends_begins_at_once():
+    """Infinite loaders ask for 10 ** 10 samples with replacement; a list of them fills the memory."""
+    many = data.RandomSampler(range(10), replacement=True, num_samples=10**10)
+    again = data.RandomSampler(range(10), num_samples=10**12)
+
+    assert all(0 <= i < 10 for i in islice(many, 100))
+    assert sorted(islice(again, 10)) == list(range(10))

@@ -7,7 +7,7 @@ gives the same order and leaves the generators in the same state.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from itertools import islice
+from itertools import chain, islice, repeat
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -100,8 +100,9 @@ class RandomSampler(Sampler[int]):
             generator = taper.Generator()
             generator.manual_seed(draw_seed(None))
         if self.replacement:
+            # Programs that never stop ask for a number of samples that no list could hold.
             whole, rest = divmod(self.num_samples, _CHUNK)
-            for size in [_CHUNK] * whole + [rest]:
+            for size in chain(repeat(_CHUNK, whole), (rest,)):
                 yield taper.randint(
                     high=n,
                     size=(size,),
@@ -110,12 +111,10 @@ class RandomSampler(Sampler[int]):
                 )._array
             return
         whole, rest = divmod(self.num_samples, n)
-        sizes = [n] * whole
         # The user's generator draws a last permutation even if none of it is used: PyTorch's moves
         # on, and with it every later epoch. One of our own is thrown away, and nobody can tell.
-        if rest or self.generator is not None:
-            sizes.append(rest)
-        for size in sizes:
+        last = (rest,) if rest or self.generator is not None else ()
+        for size in chain(repeat(n, whole), last):
             order = taper.randperm(n, generator=generator)._array
             yield order[:size]
 
