@@ -16,6 +16,7 @@ pytest.importorskip("llvmlite")
 
 from taper.backends import recurrent as reference
 from taper.backends.llvm import build, call, machine, pool, recurrent
+from taper.backends.llvm.functions import recurrent_arrays, recurrent_large, recurrent_small
 from taper.backends.llvm.functions import rnn as kernels
 from taper.backends.llvm.recurrent_lanes import LanesBackward, LanesForward, tape_vectors
 from taper.backends.llvm.recurrent_units import UnitsBackward, UnitsForward
@@ -99,6 +100,12 @@ def check(layer: Layer, without: tuple[int, ...] = ()) -> None:
             assert (a.shape, a.dtype) == (b.shape, b.dtype)
             most = TOLERANCE[layer.dtype] * max(1, np.abs(a).max())
             np.testing.assert_allclose(b, a, rtol=0, atol=most, err_msg=f"gradient {i}")
+
+
+def without_plans(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forgets what is known of shapes, now and after the test."""
+    monkeypatch.setattr(kernels, "_forward_plans", kernels.Plans(kernels._forward_plan))
+    monkeypatch.setattr(kernels, "_backward_plans", kernels.Plans(kernels._backward_plan))
 
 
 @dataclass(frozen=True)
@@ -248,8 +255,9 @@ def test_a_sequence_gives_the_same_bits_in_any_batch(name, sizes):
 @pytest.mark.parametrize("name", KINDS)
 def test_threads_change_no_bit(name, sizes, monkeypatch):
     layer = Layer(name, sizes)
-    monkeypatch.setattr(kernels, "_PARALLEL", 1)
-    monkeypatch.setattr(kernels, "_plans", {})
+    for module in (recurrent_large, recurrent_small):
+        monkeypatch.setattr(module, "PARALLEL", 1)
+    without_plans(monkeypatch)
     results = []
     for address in [lambda: 0, pool.address]:
         monkeypatch.setattr(pool, "address", address)
@@ -315,13 +323,15 @@ def test_nothing_is_written_past_the_end_of_a_result(batch_first):
     groups = -(-batch // lanes)
     fixed, each = tape_vectors("gru", inputs, hidden, lanes)
     tape = room(groups * (fixed + steps * each) * lanes)
-    forward = kernels._function(LanesForward("gru", "float", inputs, hidden, batch_first), "kernel")
+    forward = recurrent_arrays.function(
+        LanesForward("gru", "float", inputs, hidden, batch_first), "kernel"
+    )
     forward(
         0, layer.input, *layer.states, *layer.weights, room(steps, batch, hidden), room(batch, hidden),
         tape, batch, steps, *rows, 0, 1, 1,
     )  # fmt: skip
     spec = LanesBackward("gru", "float", inputs, hidden, batch_first, "none", True, True)
-    backward = kernels._function(spec, "kernel")
+    backward = recurrent_arrays.function(spec, "kernel")
     fixed, each = spec.scratch_vectors(lanes)
     backward(
         0, tape, *layer.states, *layer.weights[:2], tape, room(*layer.input.shape), room(batch, hidden),
@@ -335,12 +345,12 @@ def test_nothing_is_written_past_the_end_of_a_result(batch_first):
 @pytest.mark.parametrize("sizes", [(9, 4, 3, 5), (9, 4, 3, 40)])
 def test_without_fast_calls_kernels_are_called_through_ctypes(sizes, monkeypatch):
     monkeypatch.setattr(call, "has_fast_calls", lambda: False)
-    monkeypatch.setattr(kernels, "_plans", {})
-    kernels._function.cache_clear()
+    without_plans(monkeypatch)
+    recurrent_arrays.function.cache_clear()
     try:
         check(Layer("lstm", sizes))
     finally:
-        kernels._function.cache_clear()
+        recurrent_arrays.function.cache_clear()
 
 
 def test_other_arrays_go_to_the_reference():

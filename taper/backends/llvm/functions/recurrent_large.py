@@ -1,0 +1,192 @@
+"""Layers of larger hidden sizes: products over all steps, and the kernels of recurrent_units.py.
+
+The reserve is (1, n): the states, rows an odd number of cache lines apart, then what the cell saves.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from taper.backends.llvm import pool
+from taper.backends.llvm.functions import gemm
+from taper.backends.llvm.functions.recurrent_arrays import (
+    ELEMENTS,
+    PARALLEL,
+    Array,
+    Sizes,
+    function,
+    plain,
+    zeros,
+)
+from taper.backends.llvm.machine import host
+from taper.backends.llvm.recurrent import CELLS
+from taper.backends.llvm.recurrent_units import UnitsBackward, UnitsForward, room, segments
+
+# Rows of the input (steps times batch) below which the hidden weights are not worth a copy.
+FEWEST_ROWS = 8
+
+
+class _Units:
+    """What forward and backward share: sizes, and where things are in the reserve."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        self.sizes, self.dtype, self.hidden = sizes, sizes.dtype, sizes.hidden
+        self.batch, self.steps, self.state = sizes.batch, sizes.steps, sizes.state
+        self.element = ELEMENTS[sizes.dtype]
+        kind = self.kind = CELLS[sizes.cell]
+        self.gates = kind.gates * sizes.hidden
+        self.pitch = self.odd_lines(sizes.hidden)
+        self.of_states = kind.states * (sizes.steps + 1) * sizes.batch * self.pitch
+        self.of_saved = sizes.steps * sizes.batch * kind.saved * sizes.hidden
+        self.parallel = sizes.batch * self.gates * sizes.hidden >= PARALLEL
+
+    def odd_lines(self, count: int) -> int:
+        """Elements in a row of `count`: rows an odd number of cache lines apart do not compete."""
+        line = 64 // self.dtype.itemsize
+        return (-(-count // line) | 1) * line
+
+    def stepwise(self, x: Array) -> Array:
+        """As (steps, batch, features), in the order of the input."""
+        if not self.sizes.whole:
+            return x[None]
+        return x.transpose(1, 0, 2) if self.sizes.batch_first else x
+
+    def pool(self) -> int:
+        """The pool's address, or 0 where one thread is quicker."""
+        return pool.address() if self.parallel else 0
+
+
+class Forward(_Units):
+    """The forward pass for inputs of one shape."""
+
+    def __init__(self, sizes: Sizes, strides: tuple[int, ...]) -> None:
+        super().__init__(sizes)
+        spec = UnitsForward(sizes.cell, self.element)
+        self.pack, self.kernel = function(spec, "pack"), function(spec, "steps")
+        self.panels = room(host(), self.element, self.gates, self.hidden)
+
+    def run(
+        self,
+        input: Array,
+        states: tuple[Array | None, ...],
+        w_ih: Array,
+        w_hh: Array,
+        b_ih: Array | None,
+        b_hh: Array | None,
+    ) -> tuple[Array, ...]:
+        """Outputs, the last states, and the reserve."""
+        empty, dtype, hidden, batch, steps = (
+            np.empty, self.dtype, self.hidden, self.batch, self.steps
+        )  # fmt: skip
+        x = plain(self.stepwise(input)).reshape(steps * batch, -1)
+        gates = gemm.linear(x, w_ih, b_ih)
+        panels = empty(self.panels, dtype)
+        self.pack(plain(w_hh), panels, hidden)
+        reserve = empty((1, self.of_states + self.of_saved), dtype)
+        held = reserve[0, : self.of_states].reshape(len(states), steps + 1, batch, self.pitch)
+        for own, given in zip(held, states, strict=True):
+            own[0, :, :hidden] = 0 if given is None else given.reshape(batch, hidden)
+        out = empty((steps, batch, hidden), dtype)
+        self.kernel(
+            self.pool(), gates, zeros((self.gates,), dtype) if b_hh is None else plain(b_hh), out,
+            reserve, reserve[0, self.of_states :], panels, empty(batch * self.gates, dtype),
+            batch, steps, hidden, self.pitch, *self.sizes.order,
+        )  # fmt: skip
+        last = [own.copy().reshape(self.state) for own in held[:, steps, :, :hidden]]
+        if not self.sizes.whole:
+            return out[0], *last, reserve
+        return out.transpose(1, 0, 2) if self.sizes.batch_first else out, *last, reserve
+
+
+class Backward(_Units):
+    """The backward pass for gradients of one shape and strides (None: of the last states only)."""
+
+    def __init__(
+        self, sizes: Sizes, strides: tuple[int, ...] | None, needs: tuple[bool, ...]
+    ) -> None:
+        super().__init__(sizes)
+        spec = UnitsBackward(sizes.cell, self.element)
+        self.pack, self.kernel = function(spec, "pack"), function(spec, "steps")
+        self.segments = segments(sizes.cell)
+        self.panels = sum(
+            room(host(), self.element, self.hidden, count * self.hidden)
+            for _, count, _ in self.segments
+        )
+        self.moved_pitch = self.odd_lines(self.kind.grads * self.hidden)
+        count = self.kind.states
+        self.to_input, self.to_states = needs[0], needs[1 : count + 1]
+        self.to_weights = needs[count + 1 : count + 5]
+        self.copies, self.dy_row, self.dy_step = False, 0, 0
+        if strides is not None:
+            outputs = Sizes(sizes.cell, sizes.dtype, self.hidden, self.hidden,
+                            (*sizes.shape[:-1], self.hidden), sizes.batch_first, sizes.reverse)  # fmt: skip
+            self.copies, self.dy_row, self.dy_step = outputs.places(strides)
+
+    def run(
+        self, grad: Any, reserve: Array, input: Array, w_ih: Array, w_hh: Array
+    ) -> tuple[Any, ...]:
+        """Gradients of the input, the states, and the four weights and biases."""
+        empty, dtype, hidden, batch, steps = (
+            np.empty, self.dtype, self.hidden, self.batch, self.steps
+        )  # fmt: skip
+        dy = zeros((hidden,), dtype) if grad[0] is None else grad[0]
+        carried = empty((len(self.to_states), batch, hidden), dtype)
+        for own, given in zip(carried, grad[1:], strict=True):
+            own[...] = 0 if given is None else given.reshape(batch, hidden)
+        panels = empty(self.panels, dtype)
+        self.pack(plain(w_hh), panels, hidden)
+        moved = empty((steps * batch, self.moved_pitch), dtype)
+        sums = np.zeros(self.kind.grads * hidden, dtype)
+        self.kernel(
+            self.pool(), np.ascontiguousarray(dy) if self.copies else dy, reserve,
+            reserve[0, self.of_states :], panels, moved, carried, sums, batch, steps, hidden,
+            self.pitch, self.moved_pitch, *self.sizes.order, self.dy_row, self.dy_step,
+            int(True in self.to_states),
+        )  # fmt: skip
+        by_input = moved[:, : self.gates]
+        return (
+            self.of_input(by_input, w_ih) if self.to_input else None,
+            *[
+                own.reshape(self.state) if needed else None
+                for own, needed in zip(carried, self.to_states, strict=True)
+            ],
+            *self.of_weights(by_input, moved, sums, input, reserve),
+        )
+
+    def of_input(self, by_input: Array, w_ih: Array) -> Array:
+        """The input's gradient."""
+        sizes = self.sizes
+        dx = gemm.matmul(by_input, w_ih).reshape(self.steps, self.batch, -1)
+        if sizes.reverse:
+            dx = np.ascontiguousarray(dx[::-1])
+        if not sizes.whole:
+            return dx[0]
+        return dx.transpose(1, 0, 2) if sizes.batch_first else dx
+
+    def of_weights(
+        self, by_input: Array, moved: Array, sums: Array, input: Array, reserve: Array
+    ) -> tuple[Any, ...]:
+        """The gradients of w_ih, w_hh, b_ih, b_hh."""
+        hidden, rows = self.hidden, self.steps * self.batch
+        parts = [
+            slice(place * hidden, (place + gates) * hidden) for _, gates, place in self.segments
+        ]
+        made: list[Any] = [None] * 4
+        if self.to_weights[0]:
+            x = self.stepwise(input)
+            x = plain(x[::-1] if self.sizes.reverse else x).reshape(rows, -1)
+            made[0] = gemm.matmul(by_input.T, x)
+        if self.to_weights[1]:
+            before = reserve[0, : rows * self.pitch].reshape(rows, self.pitch)[:, :hidden]
+            made[1] = _end_to_end([gemm.matmul(moved[:, part].T, before) for part in parts])
+        if self.to_weights[2]:
+            made[2] = sums[: self.gates].copy()
+        if self.to_weights[3]:
+            made[3] = _end_to_end([sums[part] for part in parts])
+        return tuple(made)
+
+
+def _end_to_end(parts: list[Array]) -> Array:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
