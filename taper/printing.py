@@ -230,14 +230,23 @@ def tensor_text(tensor: Tensor, contents: str | None = None) -> str:
         obvious = _dtype_is_obvious(dtype)
     if not obvious:
         notes.append(f"dtype={dtype!r}")
-    if tensor.grad_fn is not None:
-        notes.append(f"grad_fn=<{tensor.grad_fn.name()}>")
-    elif tensor.requires_grad:
-        notes.append("requires_grad=True")
+    history = _history(tensor)
+    if history:
+        notes.append(history)
     if contents is None:
         contents = array_text(tensor._array, len(prefix))
     text = _with_notes(prefix + contents, notes, len(prefix))
     return f"Parameter({text})" if _is_parameter(tensor) and not plain else text
+
+
+def _history(tensor: Tensor) -> str:
+    try:
+        function = tensor.grad_fn
+    except RuntimeError:  # a view that the tape has lost
+        return "grad_fn=<Invalid>"
+    if function is not None:
+        return f"grad_fn=<{function.name().rpartition(':')[2]}>"
+    return "requires_grad=True" if tensor.requires_grad else ""
 
 
 def parameter_text(parameter: Tensor) -> str:

@@ -571,7 +571,7 @@ class Tensor(metaclass=TensorMeta):
             strides = array.strides
             array = np.lib.stride_tricks.as_strided(memory_of(array).copy(), array.shape, strides)
         made = wrap(array, type(self))
-        made._requires_grad = self._requires_grad
+        made._requires_grad = self.requires_grad
         memo[id(self)] = made
         if self._grad is not None:
             made._grad = copy.deepcopy(self._grad, memo)

@@ -301,12 +301,12 @@ def _run_grad_hooks(lane: Any, node: Node, slots: list[Any]) -> None:
     """Tensor hooks of the node's outputs, then retain_grad."""
     assert node.hooks is not None
     for number, grad in enumerate(slots):
-        if grad is None:
-            continue
         for hook in list(node.hooks.get(("grad", number), {}).values()):
-            changed = hook(lane.outward(grad))
+            changed = hook(None if grad is None else lane.outward(grad))
             if changed is not None:
                 slots[number] = grad = lane.inward(_checked(changed, grad, lane))
+        if grad is None:
+            continue
         for keeper in list(node.hooks.get(("retain", number), {}).values()):
             keeper(lane.outward(grad))
 
@@ -314,7 +314,7 @@ def _run_grad_hooks(lane: Any, node: Node, slots: list[Any]) -> None:
 def _checked(changed: Any, grad: Any, lane: Any) -> Tensor:
     if not isinstance(changed, Tensor):
         raise TypeError(f"expected Variable, but hook returned '{type(changed).__name__}'")
-    if changed._array.shape != lane.outward(grad)._array.shape:
+    if grad is not None and changed._array.shape != lane.outward(grad)._array.shape:
         raise RuntimeError("hook 'hook' has changed the size of value")
     return changed
 
@@ -329,8 +329,6 @@ def _finish_leaves(
 ) -> None:
     for key in list(leaves):
         leaf, grad = leaves.pop(key)
-        if not leaf._requires_grad:
-            continue  # no longer
         hooks = leaf._hooks
         if hooks:
             for hook in list(hooks.values()):
@@ -340,7 +338,8 @@ def _finish_leaves(
         if (leaf, 0) in wanted:
             caught[(leaf, 0)] = grad
         if accumulate and (not wanted or (leaf, 0) in wanted):
-            _accumulate(leaf, grad, create_graph)
+            if leaf._requires_grad:  # still
+                _accumulate(leaf, grad, create_graph)
             for hook in list(leaf.__dict__.get("_post_accumulate", {}).values()):
                 hook(leaf)
 
@@ -349,7 +348,7 @@ def _accumulate(leaf: Tensor, grad: Any, create_graph: bool) -> None:
     """Adds a gradient into leaf.grad."""
     held = leaf._grad
     if create_graph:
-        leaf._grad = grad if held is None else held + grad
+        leaf._grad = grad.clone() if held is None else held + grad
         return
     if held is None:
         # Kept as it is only if nobody else holds the array: the caller's variable, ours and
@@ -357,6 +356,8 @@ def _accumulate(leaf: Tensor, grad: Any, create_graph: bool) -> None:
         if grad.base is not None or sys.getrefcount(grad) > 3 or not grad.flags.writeable:
             grad = grad.copy()
         leaf._grad = wrap(grad)
+    elif 0 in held._array.strides:  # the user's own, of elements that lie in one place
+        leaf._grad = wrap(held._array + grad)
     else:
         from taper.dispatch import touch
 

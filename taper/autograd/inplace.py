@@ -66,9 +66,7 @@ class CopySlices(Opaque):
     ) -> Any:
         rest = None
         if needs[0]:
-            keep = np.ones(grad.shape, grad.dtype if m.on_arrays else grad.dtype.numpy)
-            keep.reshape(-1)[index] = 0
-            rest = grad * (keep if m.on_arrays else m.constant(keep))
+            rest = m.call(CopySlices, grad, m.zeros((), grad.dtype), index=index)
         return rest, m.call(TakeFlat, grad, index=index) if needs[1] else None
 
 
@@ -130,7 +128,7 @@ def _spare_saved(target: Tensor, function: Any, since: int) -> None:
         for i, item in enumerate(saved):
             if type(item) is not tuple or not item or not isinstance(item[0], Tensor):
                 continue
-            if np.may_share_memory(item[1], target._array):
+            if item[0] is target or np.may_share_memory(item[1], target._array):
                 copy = _alias(item[0])
                 copy._array = item[1].copy()
                 copy._storage = None

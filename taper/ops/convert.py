@@ -125,6 +125,7 @@ def _detach_(self: Tensor) -> Tensor:
             "solution."
         )
     self._grad_fn = None
+    self._output_nr = 0
     self._requires_grad = False
     self._view_version = None
     self._view_origin = ""

@@ -388,7 +388,8 @@ def setitem(self: Tensor, key: Any, value: Any) -> None:
     ):
         view = self  # all of it: no view that the tape would have to follow
     if value._array.ndim > view._array.ndim:
-        value = value.reshape(_fit(value._array, view._array.shape).shape)
+        _fit(value._array, view._array.shape)
+        value = value.reshape(value._array.shape[-view._array.ndim or value._array.ndim :])
     elif value._storage is not None and value._storage is view._storage:
         value = value.expand(view._array.shape)  # so that the two looks can be compared
     assign(view, value, "copy_")
@@ -434,7 +435,7 @@ def _put_indexed(
     taped: bool,
 ) -> None:
     shared = value is self or (value._storage is not None and value._storage is self._storage)
-    if shared and _basic(self, basic) is self:
+    if shared and value._array.size > 1 and _basic(self, basic) is self:
         check_overlap("index_put_", self, (value,))
     if not taped:
         check_writable(self, "index_put_", False)

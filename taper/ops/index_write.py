@@ -127,8 +127,8 @@ def _check_slices(name: str, input: Tensor, axis: int, index: Tensor, source: Te
             f"{name}(): Number of indices ({places.size}) should be equal to "
             f"source.size(dim): ({count}), for dim: {axis}"
         )
-    if (
-        (given or name == "index_add")
+    if (name == "index_add" and len(given) != len(shape)) or (
+        given
         and shape
         and (
             len(given) != len(shape)

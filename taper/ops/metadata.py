@@ -26,6 +26,8 @@ def _restructure(target: Tensor, made: Tensor) -> Tensor:
         check_history(target)
     target._array = made._array
     target._storage = made._storage
+    if not mode.grad and target._view_version is not None and not target._view_origin:
+        target._grad_fn = None  # to be made anew for the new shape
     if made._requires_grad:
         place(target, made._grad_fn, made._output_nr)
     touch(target)
