@@ -30,6 +30,11 @@ class Index(Opaque):
     saves = ("input.shape", "indices")
 
     def forward(self, m: Any, input: Any, *indices: Any, spec: tuple[Any, ...]) -> Any:
+        if spec == (0,) and indices[0].dtype.kind == "i" and indices[0].size:
+            try:
+                return m.take_slices(input, indices[0])
+            except IndexError:
+                pass  # there are negative ones, which count from the end
         # numpy lays the result of a key such as [:, index] out with the index's dimensions first.
         return np.asarray(input[numpy_key(indices, spec)], order="C")
 
@@ -47,6 +52,13 @@ class IndexAdjoint(Opaque):
     saves = ("indices",)
 
     def forward(self, m: Any, source: Any, *indices: Any, spec: Any, shape: Any) -> Any:
+        if spec == (0,) and indices[0].dtype.kind == "i" and source.size and source.itemsize > 2:
+            index = indices[0].reshape(-1)
+            try:
+                made = m.sum_rows(source.reshape(index.size, -1), index, shape[0])
+                return made.reshape(shape)
+            except IndexError:
+                pass  # there are negative ones, which count from the end
         made = np.zeros(shape, source.dtype)
         key = numpy_key(indices, spec)
         if all(i.dtype.kind == "b" for i in indices):
