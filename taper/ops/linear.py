@@ -99,6 +99,15 @@ class _Linear(Contraction):
         self, m: Any, grad: Any, out: Any, input: Any, weight: Any, bias: Any, *, needs: Any
     ) -> Any:
         to_input = to_weight = to_bias = None
+        if m.on_arrays and grad.ndim == 2 and grad.dtype.kind != "c":
+            # Every training step comes this way, so it is kept short.
+            if needs[0]:
+                to_input = m.matmul(grad, weight)
+            if needs[1]:
+                to_weight = m.matmul(grad.T, input)
+            if needs[2]:
+                to_bias = m.sum_to(grad, bias)
+            return to_input, to_weight, to_bias
         if needs[0]:
             to_input = m.call(Linear, grad, conj_of(m, weight).T, None)
         if needs[1]:
