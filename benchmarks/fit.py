@@ -77,13 +77,47 @@ def _log_tail(f: Any) -> Any:
     return (mp.log1p(f) - f + f * f / 2) / f**3
 
 
-def _over_root(function: Callable[[Any], Any], at_zero: Any) -> Callable[[Any], Any]:
-    """function(x) / x of z = x^2."""
-    return lambda z: function(mp.sqrt(z)) / mp.sqrt(z) if z > 0 else at_zero
+def rounded(value: Any, kind: str) -> Any:
+    """The nearest number of the format."""
+    return mpf(
+        struct.unpack("f", struct.pack("f", float(value)))[0] if kind == "F32" else float(value)
+    )
 
 
-def _erfc_exponent(x: Any) -> Any:
-    return -mp.log(mp.erfc(x))
+def erf_pieces(
+    kind: str, width: Any, degree: int
+) -> tuple[list[Any], list[Any], list[list[Any]], Any]:
+    """erf around 16 nodes: (nodes, erf of them, coefficients of (erf(node + d) - erf(node)) / d), error.
+
+    A node is a number of the format whose erf is nearly one, so that it needs no second part
+    (Gal's accurate tables). Around 0 the quotient is given less 1.
+    """
+    nodes, values, table, worst = [mpf(0)], [mpf(0)], [], mpf(0)
+    for i in range(1, 16):
+        unit = width * i / 2 ** (24 if kind == "F32" else 53)
+        tried = [rounded(width * i + step * unit, kind) for step in range(-800, 800)]
+        best = min(tried, key=lambda c: abs(mp.erf(c) - rounded(mp.erf(c), kind)))
+        nodes.append(best)
+        values.append(rounded(mp.erf(best), kind))
+    for node in nodes:
+        own = mp.erf(node)
+        slope = 2 / mp.sqrt(mp.pi) * mp.exp(-node * node)
+
+        def quotient(d: Any, node: Any = node, own: Any = own, slope: Any = slope) -> Any:
+            if abs(d) < mpf("1e-12"):
+                return slope * (1 - node * d)
+            return (mp.erf(node + d) - own) / d
+
+        def weight(d: Any, node: Any = node) -> Any:
+            return (abs(d) + mpf("1e-3")) / (mp.erf(node + d) + mpf("1e-3"))
+
+        half = width / 2 * mpf("1.001")
+        found, error = remez(quotient, -half if node else 0, half, degree, weight)
+        if not node:
+            found[0] -= 1
+        table.append(found)
+        worst = max(worst, error)
+    return nodes, values, table, worst
 
 
 def mills(center: float) -> Callable[[Any], Any]:
@@ -103,20 +137,19 @@ def mills_range(center: float, most: float) -> tuple[Any, Any]:
 
 EDGE = mpf("0.55")
 ATANH_MOST = mpf(1) / 25  # the square of (m - 1) / (m + 1) for m up to 1.5
-ERF_EDGE = mpf(1)
-SPANS = {"F32": (mpf("3.95"), 14.6), "F64": (mpf("5.95"), 39.0)}
+ERF = {"F32": (mpf("0.262"), 5), "F64": (mpf("0.387"), 12)}  # distance of the nodes, degree
+FAR = {"F32": 14.6, "F64": 39.0}
 CENTER = {"F32": 2.0, "F64": 4.0}
 
 
 def tables() -> dict[str, tuple[str, list[Any], Any]]:
     """name -> (what it is, coefficients, error)."""
     made: dict[str, tuple[str, list[Any], Any]] = {}
-    erf_over = _over_root(mp.erf, 2 / mp.sqrt(mp.pi))
     for kind, degrees in (
-        ("F32", (4, 8, 4, 6, 7, 11, 3, 3)),
-        ("F64", (10, 7, 11, 11, 17, 24, 6, 5)),
+        ("F32", (4, 8, 4, 11, 3, 3)),
+        ("F64", (10, 7, 11, 24, 6, 5)),
     ):
-        exp, log, tanh, erf, erfc, tail, sin, cos = degrees
+        exp, log, tanh, tail, sin, cos = degrees
         half = mp.log(2) / 2 + mpf("1e-3")
         made[f"EXP_{kind}"] = ("(exp(r) - 1 - r) / r^2",
             *remez(after(mp.exp, 2), -half, half, exp, lambda r: r * r + mpf("1e-6")))  # fmt: skip
@@ -128,18 +161,10 @@ def tables() -> dict[str, tuple[str, list[Any], Any]]:
                 *remez(after(lambda s: 2 * mp.atanh(s), 3, 2), 0, ATANH_MOST, log, lambda z: z + mpf("1e-3")))  # fmt: skip
         made[f"TANH_{kind}"] = ("(tanh(x) - x) / x^3, of x^2",
             *remez(after(mp.tanh, 3, 2), 0, EDGE**2, tanh, lambda z: z + mpf("1e-3")))  # fmt: skip
-        made[f"ERF_{kind}"] = (
-            "erf(x) / x - 1, of x^2",
-            *remez(lambda z: erf_over(z) - 1, 0, ERF_EDGE**2, erf),
-        )
-        most, far = SPANS[kind]
-        least = mpf(2) ** (-25 if kind == "F32" else -54)
-        made[f"ERFC_{kind}"] = ("-log(erfc(x)) beyond 1",
-            *remez(_erfc_exponent, ERF_EDGE, most, erfc, lambda x, least=least: mp.erfc(x) + least))  # fmt: skip
         center = CENTER[kind]
         made[f"MILLS_{kind}"] = (
             f"exp(t^2 / 2) P(normal > t) (t + {center:g}), of (t - {center:g}) / (t + {center:g})",
-            *remez(mills(center), *mills_range(center, far), tail))  # fmt: skip
+            *remez(mills(center), *mills_range(center, FAR[kind]), tail))  # fmt: skip
         quarter = (mp.pi / 4) ** 2 * mpf("1.001")
         made[f"SIN_{kind}"] = ("(sin(r) - r) / r^3, of r^2",
             *remez(after(mp.sin, 3, 2), 0, quarter, sin, lambda z: z + mpf("1e-3")))  # fmt: skip
@@ -184,6 +209,15 @@ def main() -> None:
         kind = name.rpartition("_")[2]
         print(f"# {what}: {mp.nstr(error, 2)}, 2^{mp.nstr(mp.log(error, 2), 3)}")
         print(f"{name} = ({', '.join(shown(c, kind) for c in found)})")
+    for kind, (width, degree) in ERF.items():
+        nodes, values, table, error = erf_pieces(kind, width, degree)
+        print(f"\n# erf around 16 nodes: {mp.nstr(error, 2)}, 2^{mp.nstr(mp.log(error, 2), 3)}")
+        print(f"ERF_STEP_{kind} = {shown(width, kind)}")
+        print(f"ERF_NODES_{kind} = ({', '.join(shown(c, kind) for c in nodes)})")
+        print(f"ERF_VALUES_{kind} = ({', '.join(shown(c, kind) for c in values)})")
+        print("# A row for each power of the distance, lowest first.")
+        rows = [", ".join(shown(piece[d], kind) for piece in table) for d in range(degree + 1)]
+        print(f"ERF_{kind} = ({', '.join(f'({row})' for row in rows)})")
     mp.dps = 400
     print(
         "\n# Constants as sums whose first parts have so few bits that products with small integers are exact."
