@@ -2,7 +2,8 @@
 
 Kernels take float32 and float64, one or two spatial dimensions; volumes become stacks of images
 (conv_volumes.py). Which kernel runs follows from the shape of an image and the dtype, never from the
-number of images. What has no kernel goes to the reference: other and mixed dtypes, empty arrays.
+number of images. float16 and bfloat16 are widened to float32 and rounded at the end. What is left
+goes to the reference: other and mixed dtypes, empty arrays.
 
 TAPER_WINOGRAD=1 lets 3x3 kernels between many channels use Winograd's method, forward and for the
 gradient of the input. It takes about half the time, and its errors are about ten times as large.
@@ -22,6 +23,7 @@ from taper.backends.llvm.conv import Forward, InputGrad, Shape, WeightGrad
 from taper.backends.llvm.functions.conv_volumes import Volumes, in_depth
 from taper.backends.llvm.functions.gemm import Plans
 from taper.backends.llvm.machine import host
+from taper.backends.windows import widened
 
 PUBLISHED = (
     "convolution",
@@ -133,8 +135,12 @@ def _plain(*arrays: Array | None) -> bool:
     return _known(*(None if a is None else a.dtype for a in arrays))
 
 
+def _is_half(dtype: np.dtype) -> bool:
+    return dtype.itemsize == 2 and dtype.kind in "fV"
+
+
 def _known(*dtypes: np.dtype | None) -> bool:
-    return dtypes[0] in _ELEMENTS and all(d is None or d is dtypes[0] for d in dtypes)
+    return dtypes[0] in _ELEMENTS and all(d is None or d == dtypes[0] for d in dtypes)
 
 
 def _strategy(shape: Shape, dtype: np.dtype) -> str:
@@ -203,15 +209,30 @@ def convolution(
     )  # fmt: skip
     found = _forward[key]
     if found is None or not len(x):
-        deep = _volumes(w.shape[2:], stride, padding, dilation, groups, x, w, bias)
-        if deep is not None:
-            (out,) = reference.out_size(
-                x.shape[2:3], w.shape[2:3], stride[:1], padding[:1], dilation[:1]
-            )
-            return deep.forward(x, w, bias, out, convolution)
-        return reference.convolution(x, w, bias, stride, padding, dilation, groups)
+        return _without_kernel(x, w, bias, stride, padding, dilation, groups)
     w = np.ascontiguousarray(w)
     return found(np.ascontiguousarray(x), w, w if bias is None else np.ascontiguousarray(bias))
+
+
+def _without_kernel(
+    x: Array,
+    w: Array,
+    bias: Array | None,
+    stride: Sizes,
+    padding: Sizes,
+    dilation: Sizes,
+    groups: int,
+) -> Array:
+    """`convolution` of halves, of volumes, and of all that the reference is left with."""
+    geometry = (stride, padding, dilation, groups)
+    if _is_half(x.dtype):
+        offset = None if bias is None else widened(bias)
+        return convolution(widened(x), widened(w), offset, *geometry).astype(x.dtype)
+    deep = _volumes(w.shape[2:], *geometry, x, w, bias)
+    if deep is None:
+        return reference.convolution(x, w, bias, *geometry)
+    (out,) = reference.out_size(x.shape[2:3], w.shape[2:3], stride[:1], padding[:1], dilation[:1])
+    return deep.forward(x, w, bias, out, convolution)
 
 
 def _new_input_grad(
@@ -250,6 +271,10 @@ def convolution_transposed(
     key = (grad.shape[1:], w.shape, size, grad.dtype, w.dtype, stride, padding, dilation, groups)
     found = _input_grad[key]
     if found is None or not len(grad):
+        if _is_half(grad.dtype):
+            wide = widened(grad), widened(w)
+            made = convolution_transposed(*wide, size, stride, padding, dilation, groups)
+            return made.astype(grad.dtype)
         deep = _volumes(w.shape[2:], stride, padding, dilation, groups, grad, w)
         if deep is not None and 0 not in size:
             return deep.input_grad(grad, w, size, convolution_transposed)
@@ -296,6 +321,13 @@ def _weight_and_bias(
     )  # fmt: skip
     found = _weight_grad[key]
     if found is None or not len(x):
+        if _is_half(x.dtype):
+            wide = widened(x), widened(grad)
+            total = _weight_and_bias(*wide, kernel, stride, padding, dilation, groups, bias)
+            if total is None:
+                return None
+            to_bias = None if total[1] is None else total[1].astype(x.dtype)
+            return total[0].astype(x.dtype), to_bias
         deep = _volumes(kernel, stride, padding, dilation, groups, x, grad)
         if deep is None:
             return None

@@ -23,6 +23,7 @@ from taper.backends.llvm.pooling import (
     MaxPoolGrad,
     Windows,
 )
+from taper.backends.windows import widened
 
 PUBLISHED = ("max_pool", "max_pool_grad", "avg_pool", "avg_pool_grad")
 
@@ -109,7 +110,7 @@ def _new_maximum(
 ) -> _Run | None:
     """The kernel of a maximum or its adjoint, or None."""
     windows = _windows(size, kernel, stride, padding, dilation, out)
-    if windows is None or dtype not in _ELEMENTS or grad is not dtype:
+    if windows is None or dtype not in _ELEMENTS or grad != dtype:
         return None
     return _Run(kind(windows, _ELEMENTS[dtype]))
 
@@ -125,6 +126,8 @@ def max_pool(
     key = (MaxPool, x.shape[-rank:], dtype, dtype, kernel, stride, padding, dilation, out)
     found = _maxima[key]
     if found is None or not x.size:
+        if dtype.itemsize == 2 and dtype.kind in "fV":  # a maximum is not rounded
+            return max_pool(widened(x), kernel, stride, padding, dilation, out).astype(dtype)
         return reference.max_pool(x, kernel, stride, padding, dilation, out)
     lead = x.shape[: x.ndim - rank]
     y = np.empty((*lead, *out), x.dtype)
