@@ -301,7 +301,7 @@ class MaxPoolGrad(_Pool):
         windows = self.windows
         lanes = module.lanes(self.element)
         f, (grad, x, dx) = self._begin(module, "grad", "x", "dx")
-        noted = Pointer(f, f.emit("ptr", f"alloca <{lanes} x i64>").name, "i64")
+        noted = Pointer(f, f.emit("ptr", f"alloca <{lanes} x i32>").name, "i32")
         own, made = self._own(f)
         plane = windows.plane(self.itemsize)
         area, size = windows.out[0] * windows.out[1], windows.size[0] * windows.size[1]
@@ -326,7 +326,7 @@ class MaxPoolGrad(_Pool):
             noted.store(chosen)
 
             def add(i: Value) -> None:
-                place = to.at(noted.load(i) + i * windows.stride[1])
+                place = to.at(noted.load(i).cast("sext", "i64") + i * windows.stride[1])
                 place.store(place.load() + given.load(i))
 
             f.loop(0, count, add)
@@ -355,14 +355,15 @@ class MaxPoolGrad(_Pool):
         """Where, from each window's beginning, its first element is that is not padding."""
         windows, lanes = self.windows, f.module.lanes(self.element)
         if windows.inside:
-            return f.const(0, vector("i64", lanes))
+            return f.const(0, vector("i32", lanes))
         (top, left), (down, right) = windows.padding, windows.stride
         tall, wide = windows.dilation
         row = f.maximum((top + tall - 1) - y * down, 0) // tall
         row = row * (tall * windows.plane(self.itemsize).cols)
-        each = f.lanes_const([i * right for i in range(lanes)], "i64")
-        col = f.maximum(f.splat((left + wide - 1) - x * right, lanes) - each, 0)
-        return f.splat(row, lanes) + (col if wide == 1 else col // wide * wide)
+        each = f.lanes_const([i * right for i in range(lanes)], "i32")
+        edge = ((left + wide - 1) - x * right).cast("trunc", "i32")
+        col = f.maximum(f.splat(edge, lanes) - each, 0)
+        return f.splat(row.cast("trunc", "i32"), lanes) + (col if wide == 1 else col // wide * wide)
 
     def interpret(self, grad: np.ndarray, x: np.ndarray) -> np.ndarray:
         """The same in numpy."""
