@@ -374,7 +374,11 @@ def assign(target: Tensor, result: Any, name: str = "copy_", since: int = 0) -> 
         raise TypeError(f"{name}: the written-to argument must be a Tensor")
     source = result._array
     array = target._array
-    taped = mode.grad and (result._requires_grad or target.requires_grad)
+    taped = (
+        mode.grad
+        and (result._requires_grad or target.requires_grad)
+        and array.dtype.kind in _FLOATING
+    )
     check_writable(target, name, taped)
     if source.shape != array.shape:
         if name not in _BROADCASTING or not _fits(source.shape, array.shape):

@@ -435,6 +435,11 @@ class Tensor(metaclass=TensorMeta):
     def data(self, other: Tensor) -> None:
         if not isinstance(other, Tensor):
             raise TypeError("Variable data has to be a tensor, but got " + type(other).__name__)
+        if self._requires_grad and other._array.dtype.kind not in "fcV":
+            raise GradError(
+                "data set to a tensor that requires gradients must be floating point or complex "
+                "dtype"
+            )
         version = self._version
         self._array = other._array
         owner = storage_of(other).owner

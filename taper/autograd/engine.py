@@ -276,11 +276,13 @@ def _leads(edge: Any, wanted: dict[Any, int], reach: set[Node]) -> bool:
 def _run_watched(lane: Any, node: Node, slots: list[Any], needs: tuple[bool, ...]) -> Any:
     """Runs a node with its hooks, and under anomaly mode's eyes."""
     if node.hooks is not None:
+        places = node.differentiable_outputs()
         for hook in list(node.hooks.get("pre", {}).values()):
-            changed = hook(tuple(None if g is None else lane.outward(g) for g in slots))
+            changed = hook(_outward(lane, [slots[i] for i in places]))
             if changed is not None:
                 changed = changed if isinstance(changed, tuple) else (changed,)
-                slots = [None if g is None else lane.inward(g) for g in changed]
+                for i, g in zip(places, changed, strict=True):
+                    slots[i] = None if g is None else lane.inward(g)
     if mode.anomaly:
         from taper.autograd.anomaly import run_watched
 
@@ -289,12 +291,16 @@ def _run_watched(lane: Any, node: Node, slots: list[Any], needs: tuple[bool, ...
         results = node.run(lane, slots, needs)
     if node.hooks is not None:
         for hook in list(node.hooks.get("post", {}).values()):
-            inner = tuple(None if g is None else lane.outward(g) for g in results)
-            changed = hook(inner, tuple(None if g is None else lane.outward(g) for g in slots))
+            outer = _outward(lane, [slots[i] for i in places])
+            changed = hook(_outward(lane, results), outer)
             if changed is not None:
                 changed = changed if isinstance(changed, tuple) else (changed,)
                 results = [None if g is None else lane.inward(g) for g in changed]
     return results
+
+
+def _outward(lane: Any, grads: Sequence[Any]) -> tuple[Tensor | None, ...]:
+    return tuple(None if g is None else lane.outward(g) for g in grads)
 
 
 def _run_grad_hooks(lane: Any, node: Node, slots: list[Any]) -> None:

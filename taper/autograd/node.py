@@ -8,6 +8,7 @@ the ordering the engine needs.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,6 +61,10 @@ class Node:
 
     def release(self) -> None:
         """Forgets what was saved for the derivative."""
+
+    def differentiable_outputs(self) -> Sequence[int]:
+        """Numbers of the outputs whose gradients hooks see."""
+        return range(self.output_count)
 
     @property
     def next_functions(self) -> tuple[tuple[Any, int], ...]:
@@ -152,6 +157,12 @@ class OpNode(Node):
 
     def name(self) -> str:
         return self.op.node_name
+
+    def differentiable_outputs(self) -> Sequence[int]:
+        flags = self.op.differentiable
+        if flags is None:
+            return range(self.output_count)
+        return [i for i, flag in enumerate(flags) if flag]
 
     def release(self) -> None:
         if self.op.frees:

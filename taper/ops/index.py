@@ -475,7 +475,7 @@ def _as_stored(self: Tensor, indices: list[Tensor], value: Tensor, shape: Any) -
             "Index put requires the source and destination dtypes match, got "
             f"{cpp_name(self.dtype)} for the destination and {cpp_name(value.dtype)} for the source."
         )
-    if value._array.ndim == 0 and value.is_complex() and not self.is_complex():
+    if not self.is_complex() and value._array.imag.any():
         raise _complex_into(self)
     return value.to(self.dtype)
 

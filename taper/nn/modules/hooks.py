@@ -131,6 +131,44 @@ def register_module_full_backward_hook(hook: Hook) -> RemovableHandle:
     return enter(_global_backward_hooks, hook)
 
 
+class HookOfModule:
+    """A hook that is called with its module, which it does not keep alive."""
+
+    def __init__(self, hook: Callable[..., Any], module: Any = None) -> None:
+        import functools
+        import weakref
+
+        functools.update_wrapper(self, hook)
+        self.hook = hook
+        self.with_module = module is not None
+        if self.with_module:
+            self.module = weakref.ref(module)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not self.with_module:
+            return self.hook(*args, **kwargs)
+        module = self.module()
+        if module is None:
+            raise RuntimeError("You are trying to call the hook of a dead Module!")
+        return self.hook(module, *args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {"hook": self.hook, "with_module": self.with_module}
+        if self.with_module:
+            state["module"] = self.module()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.hook, self.with_module = state["hook"], state["with_module"]
+        if self.with_module:
+            import weakref
+
+            module = state["module"]
+            if module is None:
+                raise RuntimeError("You are trying to revive the hook of a dead Module!")
+            self.module = weakref.ref(module)
+
+
 # ---------------------------------------------------------------- hooks of one module
 
 
@@ -346,11 +384,7 @@ class Hooked:
         if node is None:
             return
         for hook in hooks:
-
-            def on_node(grad_input: Any, grad_output: Any, hook: Hook = hook) -> Any:
-                return hook(self, grad_input, grad_output)
-
-            node.register_hook(on_node)
+            node.register_hook(HookOfModule(hook, self))
         missed = _missed_by_old(args, result, node)
         if missed:
             warnings.warn(missed, FutureWarning, stacklevel=5)

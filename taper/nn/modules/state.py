@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from taper.autograd.grad_mode import no_grad
 from taper.autograd.hooks import RemovableHandle
+from taper.nn.modules.hooks import HookOfModule
 from taper.nn.parameter import Parameter, is_lazy
 from taper.tensor import Tensor
 
@@ -31,44 +32,6 @@ class _IncompatibleKeys(NamedTuple):
 
     def __str__(self) -> str:
         return repr(self)
-
-
-class _HookOfModule:
-    """A load_state_dict pre-hook that is called with the module."""
-
-    def __init__(self, hook: Callable[..., Any], module: Any = None) -> None:
-        import functools
-        import weakref
-
-        functools.update_wrapper(self, hook)
-        self.hook = hook
-        self.with_module = module is not None
-        if self.with_module:
-            self.module = weakref.ref(module)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not self.with_module:
-            return self.hook(*args, **kwargs)
-        module = self.module()
-        if module is None:
-            raise RuntimeError("You are trying to call the hook of a dead Module!")
-        return self.hook(module, *args, **kwargs)
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = {"hook": self.hook, "with_module": self.with_module}
-        if self.with_module:
-            state["module"] = self.module()
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.hook, self.with_module = state["hook"], state["with_module"]
-        if self.with_module:
-            import weakref
-
-            module = state["module"]
-            if module is None:
-                raise RuntimeError("You are trying to revive the hook of a dead Module!")
-            self.module = weakref.ref(module)
 
 
 class Stateful:
@@ -113,7 +76,7 @@ class Stateful:
     def _register_load_state_dict_pre_hook(
         self, hook: Callable[..., Any], with_module: bool = False
     ) -> RemovableHandle:
-        wrapped = _HookOfModule(hook, self if with_module else None)
+        wrapped = HookOfModule(hook, self if with_module else None)
         return RemovableHandle.enter(self._load_state_dict_pre_hooks, wrapped)
 
     def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
