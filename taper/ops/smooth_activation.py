@@ -272,6 +272,8 @@ class Gelu(_Curve):
     def slope(self, m: Any, x: Any) -> Any:
         if m.on_arrays and x.dtype == np.float32:
             return gelu_slope_single(x)
+        if not m.on_arrays:  # of an infinity the product would be nan
+            x = m.minimum(m.maximum(x, -40.0), 40.0)
         return m.call(NormalShare, x) + x * m.exp(x * x * -0.5) * DENSITY
 
 

@@ -1,0 +1,147 @@
+"""Every op that computes element by element: as one kernel it gives what numpy gives step by step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("llvmlite")
+
+from op_samples import ATTRS, DOMAIN, INTEGER
+from taper.backends import reference
+from taper.backends.llvm.functions import pointwise as functions
+from taper.op import REGISTRY, VALUE
+from taper.ops import load_all
+
+load_all()
+SPECIAL = (0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e-40, 200.0, -200.0)
+ELEMENTS = sorted(name for name, op in REGISTRY.items() if op.elements)
+OPTIONS = {
+    "LeakyReluGrad": {"slope": 0.1},
+    "ZeroInside": {"low": -1.0, "high": 0.5},
+    "ZeroOutside": {"low": -1.0, "high": 0.5},
+}
+
+
+def plain_of(op, name: str):
+    """A method of the op as it was written, without what @op did to it."""
+    return getattr(type(op), name).__get__(op)
+
+
+def operands(name: str, count: int, dtype=np.float32, special: bool = False) -> list[np.ndarray]:
+    """Arrays within the op's domain, or with every pair of special numbers."""
+    if name in INTEGER:
+        return [np.random.default_rng(i).integers(1, 9, (8, 40)) for i in range(count)]
+    low, high = DOMAIN.get(name, (-3.0, 3.0))
+    made = [
+        np.random.default_rng(i).uniform(low, high, (8, 40)).astype(dtype) for i in range(count)
+    ]
+    if special:
+        grid = np.meshgrid(*[SPECIAL] * min(count, 2))
+        for x, values in zip(made, grid, strict=False):
+            x.reshape(-1)[: values.size] = values.reshape(-1)
+    return made
+
+
+def near(found, wanted, dtype) -> None:
+    found, wanted = np.asarray(found), np.asarray(wanted)
+    assert found.dtype == wanted.dtype
+    wanted = np.broadcast_to(wanted, found.shape)
+    bound = 64 * np.finfo(dtype).eps
+    np.testing.assert_allclose(found, wanted, rtol=bound, atol=bound)
+
+
+@pytest.mark.parametrize("special", [False, True])
+@pytest.mark.parametrize("name", ELEMENTS)
+def test_a_formula_as_one_kernel_agrees_with_numpy(name, special):
+    op = REGISTRY[name]
+    formula = plain_of(op, "formula" if op.elementwise else "forward")
+    attrs = ATTRS.get(name, OPTIONS.get(name, {}))
+    for dtype in (np.float32, np.float64):
+        arrays = operands(name, len(op.inputs), dtype, special)
+        kinds = "".join(x.dtype.char for x in arrays)
+        found = functions._formula(formula, kinds, attrs)
+        if found is None:
+            pytest.skip("this formula is left to numpy")
+        made = found.run(arrays, [])
+        token = reference.silence()
+        try:
+            wanted = formula(reference.math, *arrays, **attrs)
+        finally:
+            reference.restore(token)
+        wanted = wanted if isinstance(wanted, tuple) else (wanted,)
+        for got, right in zip(made, wanted, strict=True):
+            near(got, right, dtype)
+
+
+@pytest.mark.parametrize("special", [False, True])
+@pytest.mark.parametrize(
+    "name", [n for n in ELEMENTS if REGISTRY[n].vjp is not None and not REGISTRY[n].wants_needs]
+)
+def test_a_derivative_as_one_kernel_agrees_with_numpy(name, special):
+    op = REGISTRY[name]
+    attrs = ATTRS.get(name, OPTIONS.get(name, {}))
+    for dtype in (np.float32, np.float64):
+        arrays = operands(name, len(op.inputs), dtype, special)
+        token = reference.silence()
+        try:
+            out = plain_of(op, "formula")(reference.math, *arrays, **attrs)
+            if isinstance(out, tuple) or out.dtype.kind != "f":
+                pytest.skip("its result has no derivative, or it has several")
+            grad = np.random.default_rng(9).normal(size=out.shape).astype(dtype)
+            saved = [x if kind == VALUE else None for x, kind in zip(arrays, op.plan, strict=True)]
+            given = (grad, out if op.saves_out else None, *saved)
+            vjp = plain_of(op, "vjp")
+            kinds = functions._kinds(given)
+            found = functions._Derivative(vjp, kinds, attrs)
+            if found.formula is None:
+                pytest.skip("this derivative is left to numpy")
+            made = found.gradients(grad, found.formula.run(*functions._split(given)))
+            wanted = vjp(reference.math, *given, **attrs)
+        finally:
+            reference.restore(token)
+        assert isinstance(made, tuple) == isinstance(wanted, tuple)
+        if not isinstance(made, tuple):
+            made, wanted = (made,), (wanted,)
+        for got, right in zip(made, wanted, strict=True):
+            assert (got is None) == (right is None)
+            if got is not None:
+                near(got, right, dtype)
+
+
+def test_an_attribute_that_changes_at_each_call_stops_making_kernels():
+    from taper.backends.llvm import build
+
+    calls = []
+    run = functions.fuse(lambda m, x, *, by: calls.append(1) or (x * by + 1) * by)
+    x = np.ones(1000, np.float32)
+    before = build.counts["compiled"] + build.counts["disk"]
+    for i in range(100):
+        np.testing.assert_array_equal(run(reference.math, x, by=float(i)), (x * i + 1) * i)
+
+    made = build.counts["compiled"] + build.counts["disk"] - before
+    assert made == functions.MOST_WAYS
+
+
+def test_a_single_step_and_few_elements_stay_with_numpy():
+    seen = []
+
+    def formula(m, x):
+        seen.append(m)
+        return x + 1
+
+    functions.fuse(formula)(reference.math, np.ones(1000, np.float32))
+    assert seen[-1] is reference.math
+    seen.clear()
+    functions.fuse(lambda m, x: seen.append(m) or x * x + 1)(reference.math, np.ones(4, np.float32))
+    assert seen == [reference.math]
+
+
+def test_a_gradient_that_passes_through_is_not_copied():
+    run = functions.fuse_vjp(lambda m, grad, out, x, y: (grad, grad * y * y, None))
+    grad, x, y = np.random.default_rng(0).normal(size=(3, 500))
+
+    to_x, to_y, none = run(reference.math, grad, None, x, y)
+
+    assert to_x is grad and none is None
+    np.testing.assert_array_equal(to_y, grad * y * y)
