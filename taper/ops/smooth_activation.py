@@ -267,13 +267,13 @@ class Gelu(_Curve):
             return m.gelu(x)
         if x.dtype == np.float32:
             return narrowed(gelu_single(x), input)
-        return x * m.call(NormalShare, x)
+        return m.maximum(x, -40.0) * m.call(NormalShare, x)
 
     def slope(self, m: Any, x: Any) -> Any:
         if m.on_arrays and x.dtype == np.float32:
             return gelu_slope_single(x)
-        if not m.on_arrays:  # of an infinity the product would be nan
-            x = m.minimum(m.maximum(x, -40.0), 40.0)
+        if not isinstance(x, Tensor):  # of an infinity the product would be nan
+            x = m.clip(x, -40.0, 40.0)
         return m.call(NormalShare, x) + x * m.exp(x * x * -0.5) * DENSITY
 
 
