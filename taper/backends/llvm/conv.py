@@ -1,8 +1,8 @@
 """Kernels of convolution, specialised to its shape: forward, gradient of the input, of the weight.
 
-    Forward       y = convolution of x with w, plus bias, optionally relu
+    Forward       y = convolution of x with w, plus bias, optionally relu; here
     InputGrad     its adjoint in x; also what a transposed convolution computes
-    WeightGrad    its adjoints in w and bias
+    WeightGrad    its adjoints in w and bias; these two in conv_adjoints.py
 
 The number of images is an argument, and what an image gives does not depend on the others. A batch
 is cut into ranges of `piece` images; a kernel works on ranges begin to end, one call after the other
@@ -23,216 +23,21 @@ Weight gradients add positions in reading order (channels), or in as many partia
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from dataclasses import dataclass
 
 import numpy as np
 
-from taper.backends.llvm import (
-    conv_channels,
-    conv_images,
-    conv_pixels,
-    conv_weight,
-    conv_winograd,
-)
-from taper.backends.llvm.call import write_entry
-from taper.backends.llvm.conv_channels import Correlation, pack, pack_vectors, packed_size
-from taper.backends.llvm.conv_images import ImagesJob
-from taper.backends.llvm.conv_tiles import (
-    CACHE_LINE,
-    Plane,
-    aligned,
-    ceil_div,
-    fill_zero,
-    in_place,
-    padded_plane,
-    stage,
-    zero,
-)
-from taper.backends.llvm.conv_weight import WeightJob
+from taper.backends.llvm.conv_channels import Correlation, packed_size
+from taper.backends.llvm.conv_kernel import BY_LANES, ConvKernel, laying
+from taper.backends.llvm.conv_shape import area, conflicts, fills_channels, windows
+from taper.backends.llvm.conv_tiles import aligned, fill_zero, in_place, stage
 from taper.backends.llvm.conv_winograd import WinogradJob
 from taper.backends.llvm.machine import Machine
-from taper.backends.llvm.pool import write_parallel_entry
-from taper.backends.llvm.text import SIZES, Function, Module, Pointer, Value
-
-Pair = tuple[int, int]
-
-# Bytes of an image's channel that are a multiple of this fall on the same few places of the cache.
-_CONFLICT = 1024
+from taper.backends.llvm.text import Function, Module, Pointer, Value
 
 
 @dataclass(frozen=True)
-class Shape:
-    """A convolution but for the number of images. Sizes are (height, width)."""
-
-    channels: int
-    outputs: int
-    size: Pair
-    out: Pair
-    kernel: Pair
-    stride: Pair = (1, 1)
-    padding: Pair = (0, 0)
-    dilation: Pair = (1, 1)
-    groups: int = 1
-
-    @property
-    def channels_each(self) -> int:
-        """Input channels of a group."""
-        return self.channels // self.groups
-
-    @property
-    def outputs_each(self) -> int:
-        """Output channels of a group."""
-        return self.outputs // self.groups
-
-    @property
-    def taps(self) -> int:
-        """Kernel positions."""
-        return self.kernel[0] * self.kernel[1]
-
-    @property
-    def products(self) -> int:
-        """Multiplications for one image."""
-        return self.outputs * self.channels_each * self.taps * self.out[0] * self.out[1]
-
-    def flat(self) -> Shape:
-        """A 1x1 kernel sees its image as one long row."""
-        plain = self.kernel == self.stride == (1, 1) and self.padding == (0, 0)
-        if not plain or self.out != self.size:
-            return self
-        row = (1, self.size[0] * self.size[1])
-        return replace(self, size=row, out=row, dilation=(1, 1))
-
-    def reach(self, axis: int) -> int:
-        """Rows or columns of the padded image that windows meet."""
-        return (self.out[axis] - 1) * self.stride[axis] + self.span(axis)
-
-    def span(self, axis: int) -> int:
-        """Rows or columns of a window."""
-        return (self.kernel[axis] - 1) * self.dilation[axis] + 1
-
-    def source(self, itemsize: int) -> Plane:
-        """The padded plane of a group of the input."""
-        return padded_plane(
-            self.channels_each, self.size, self.reach(0), self.reach(1), *self.padding, itemsize
-        )
-
-
-def fills_channels(outputs: int, width: int, lanes: int) -> bool:
-    """Whether output channels fill vectors about as well as pixels of a row would."""
-    channels = outputs / (lanes * ceil_div(outputs, lanes))
-    return channels >= min(0.99, width / (lanes * ceil_div(width, lanes)))
-
-
-def _conflicts(size: Pair, itemsize: int) -> bool:
-    return size[0] * size[1] * itemsize % _CONFLICT == 0
-
-
-def _laying(family: Any) -> Callable[..., None]:
-    """How weights are packed for a family of kernels."""
-    return pack_vectors if family is conv_channels else pack
-
-
-_LANES = {"channels": conv_channels, "pixels": conv_pixels}
-_DTYPES = {"float": np.dtype(np.float32), "double": np.dtype(np.float64)}
-
-
-@dataclass(frozen=True)
-class _Kernel:
-    """What the three kernels have in common."""
-
-    shape: Shape
-    element: str = "float"
-    strategy: str = ""
-
-    KINDS: ClassVar[tuple[str, ...]] = ()
-
-    @property
-    def exports(self) -> tuple[str, ...]:
-        """The functions, and their entries for Python."""
-        return ("pack", "pack_entry", "kernel", "entry")
-
-    @property
-    def itemsize(self) -> int:
-        """Bytes of an element."""
-        return SIZES[self.element]
-
-    @property
-    def _line(self) -> int:
-        """Elements of a cache line; scratch begins at one."""
-        return CACHE_LINE // self.itemsize
-
-    def _up(self, size: int) -> int:
-        return ceil_div(size, self._line) * self._line
-
-    def _write_pack(
-        self, module: Module, pack_group: Callable[[Function, Pointer, Pointer, Value], None]
-    ) -> None:
-        f = module.function("pack", w="ptr", scratch="ptr")
-        packed = aligned(f, f.pointer("scratch", self.element))
-        w = f.pointer("w", self.element)
-        f.loop(0, self.shape.groups, lambda g: pack_group(f, w, packed, g))
-        f.ret()
-        write_entry(module, "pack_entry", f, ("array", "array"))
-
-    def _begin(self, module: Module, *names: str) -> tuple[Function, list[Pointer]]:
-        """The kernel with arrays of these names, and its range's scratch as the last pointer."""
-        addresses = dict.fromkeys(names, "ptr")
-        f = module.function(
-            "kernel", "void", False, names, **addresses,
-            piece="i64", images="i64", begin="i64", end="i64",
-        )  # fmt: skip
-        return f, [f.pointer(name, self.element) for name in names]
-
-    def _own(self, f: Function, first: Pointer, size: int) -> Pointer:
-        """The part of the scratch that belongs to this call."""
-        return first.at(f.arg("begin") * self._up(size))
-
-    def _images_of(self, f: Function, begin: Value, end: Value) -> tuple[Value, Value]:
-        """The images of these ranges."""
-        piece, images = f.arg("piece"), f.arg("images")
-        return begin * piece, f.minimum(end * piece, images)
-
-    def _over(
-        self, f: Function, begin: Value, end: Value, body: Callable[[Value, Value], None]
-    ) -> None:
-        """body(n, g) for the images of these ranges and their groups."""
-        first, last = self._images_of(f, begin, end)
-        f.loop(first, last, lambda n: f.loop(0, self.shape.groups, lambda g: body(n, g)))
-
-    def _winograd_scratch(self, job: WinogradJob, machine: Machine, pieces: int) -> int:
-        lanes = machine.lanes(self.itemsize)
-        own = self._up(sum(job.parts(lanes)))
-        return self._up(job.packed(lanes)) + own * pieces + self._line
-
-    def _write_winograd(self, module: Module, job: WinogradJob, *names: str) -> None:
-        """The functions; `names` are of the source, perhaps a bias, and the target."""
-        lanes = module.lanes(self.element)
-        self._write_pack(module, lambda f, w, packed, _: conv_winograd.pack(f, job, w, packed))
-        f, (source, *bias, target, scratch) = self._begin(module, *names, "scratch")
-        packed = aligned(f, scratch)
-        first = packed.at(self._up(job.packed(lanes)))
-        own = self._own(f, first, sum(job.parts(lanes)))
-        fill_zero(f, own, job.plane(lanes).size)
-        given, made = job.reduced * _area(job.source), job.outputs * _area(job.size)
-        offset = bias[0] if bias and getattr(self, "bias", False) else None
-
-        def image(n: Value, _: Value) -> None:
-            conv_winograd.write(
-                f, job, packed, own, offset, source.at(n * given), target.at(n * made)
-            )
-
-        self._over(f, f.arg("begin"), f.arg("end"), image)
-        self._end(module, f)
-
-    def _end(self, module: Module, f: Function) -> None:
-        f.ret()
-        write_parallel_entry(module, "entry", f, self.KINDS, 1)
-
-
-@dataclass(frozen=True)
-class Forward(_Kernel):
+class Forward(ConvKernel):
     """pack(w, scratch), then kernel(x, bias, y, scratch, piece, images, begin, end).
 
     Without `bias`, that argument is not looked at.
@@ -256,7 +61,7 @@ class Forward(_Kernel):
         direct = (
             self.chosen(machine) == "channels"
             and shape.padding == (0, 0)
-            and not _conflicts(shape.size, self.itemsize)
+            and not conflicts(shape.size, self.itemsize)
         )
         plane = (
             in_place(shape.channels_each, *shape.size) if direct else shape.source(self.itemsize)
@@ -282,7 +87,7 @@ class Forward(_Kernel):
         """Elements of a group's packed weights and of the plane."""
         job, direct = self._job(machine)
         lanes = machine.lanes(self.itemsize)
-        wide = _LANES[self.chosen(machine)].tile_lanes(job, lanes, machine)
+        wide = BY_LANES[self.chosen(machine)].tile_lanes(job, lanes, machine)
         return self._up(packed_size(job, wide)), 0 if direct else job.plane.size
 
     def scratch(self, machine: Machine, pieces: int = 1) -> int:
@@ -304,7 +109,7 @@ class Forward(_Kernel):
             self._write_winograd(module, self._winograd(), "x", "bias", "y")
             return
         shape, machine = self.shape.flat(), module.machine
-        family = _LANES[self.chosen(machine)]
+        family = BY_LANES[self.chosen(machine)]
         job, direct = self._job(machine)
         packed_each, _ = self._sizes(machine)
         depth = shape.channels_each * shape.taps
@@ -312,9 +117,10 @@ class Forward(_Kernel):
 
         def pack_group(f: Function, w: Pointer, packed: Pointer, g: Value) -> None:
             given = w.at(g * (shape.outputs_each * depth))
-            laying = _laying(family)
-            laying(f, job, given, packed.at(g * packed_each), range(shape.taps), wide, depth,
-                   shape.taps)  # fmt: skip
+            laying(family)(
+                f, job, given, packed.at(g * packed_each), range(shape.taps), wide, depth,
+                shape.taps,
+            )  # fmt: skip
 
         self._write_pack(module, pack_group)
         f, (x, bias, y, scratch) = self._begin(module, "x", "bias", "y", "scratch")
@@ -324,7 +130,7 @@ class Forward(_Kernel):
             fill_zero(f, plane, job.plane.size)
 
         def image(n: Value, g: Value) -> None:
-            given = x.at((n * shape.channels + g * shape.channels_each) * _area(shape.size))
+            given = x.at((n * shape.channels + g * shape.channels_each) * area(shape.size))
             source = given
             if not direct:
                 stage(f, job.plane, given, plane)
@@ -332,7 +138,7 @@ class Forward(_Kernel):
             place = n * shape.outputs + g * shape.outputs_each
             offset = bias.at(g * shape.outputs_each) if self.bias else None
             family.write(
-                f, job, source, packed.at(g * packed_each), offset, y.at(place * _area(shape.out))
+                f, job, source, packed.at(g * packed_each), offset, y.at(place * area(shape.out))
             )
 
         self._over(f, f.arg("begin"), f.arg("end"), image)
@@ -342,422 +148,8 @@ class Forward(_Kernel):
         """The same in numpy: what the kernel must agree with."""
         shape = self.shape
         y = np.zeros((len(x), shape.outputs, *shape.out), x.dtype)
-        for o, r, window, i, j in _windows(shape, x):
+        for o, r, window, i, j in windows(shape, x):
             y[:, o] += w[o, r, i, j] * window
         if bias is not None:
             y += bias[:, None, None]
         return np.where(y < 0, 0, y).astype(x.dtype) if self.relu else y
-
-
-def _area(size: Pair) -> int:
-    return size[0] * size[1]
-
-
-def _windows(shape: Shape, x: np.ndarray) -> Any:
-    """For each output channel, channel of its group and kernel position: what the windows see."""
-    rows, cols = (shape.reach(a) for a in (0, 1))
-    around = [
-        (p, max(0, reach - n - p))
-        for p, reach, n in zip(shape.padding, (rows, cols), shape.size, strict=True)
-    ]
-    padded = np.pad(x, [(0, 0), (0, 0), *around])
-    for o in range(shape.outputs):
-        group = o // shape.outputs_each
-        for r in range(shape.channels_each):
-            for i, j in np.ndindex(*shape.kernel):
-                top, left = i * shape.dilation[0], j * shape.dilation[1]
-                yield (
-                    o,
-                    r,
-                    padded[
-                        :,
-                        group * shape.channels_each + r,
-                        top : top + (shape.out[0] - 1) * shape.stride[0] + 1 : shape.stride[0],
-                        left : left + (shape.out[1] - 1) * shape.stride[1] + 1 : shape.stride[1],
-                    ],
-                    i,
-                    j,
-                )
-
-
-def _phases(kernel: int, stride: int, padding: int, dilation: int) -> list[list[Pair]]:
-    """For each remainder of an input position by the stride, the kernel positions that reach it:
-    (where in the output's gradient, kernel position), by rising place.
-    """
-    return [
-        [
-            ((f + padding - i * dilation) // stride, i)
-            for i in reversed(range(kernel))
-            if (f + padding - i * dilation) % stride == 0
-        ]
-        for f in range(stride)
-    ]
-
-
-@dataclass(frozen=True)
-class _Phase:
-    """Every stride-th row and column of the input's gradient: an ordinary correlation of the
-    output's gradient with some of the kernel's positions. No zeros are multiplied.
-    """
-
-    shift: int
-    taps: tuple[int, ...]
-    job: Correlation
-
-
-@dataclass(frozen=True)
-class InputGrad(_Kernel):
-    """pack(w, scratch), then kernel(grad, dx, scratch, piece, images, begin, end)."""
-
-    KINDS = ("array", "array", "array", "int", "int")
-
-    def chosen(self, machine: Machine) -> str:
-        """The strategy."""
-        shape = self.shape.flat()
-        lanes = machine.lanes(self.itemsize)
-        if self.strategy:
-            return self.strategy
-        small = shape.channels < lanes and shape.out[1] <= lanes and shape.out[0] > 1
-        small = small and shape.kernel[1] <= lanes
-        reaching = all(shape.padding[a] < shape.span(a) for a in (0, 1))
-        if small and reaching and shape.stride == (1, 1) and shape.groups == 1:
-            return "images"
-        width = ceil_div(shape.size[1], shape.stride[1])
-        fills = fills_channels(shape.channels_each, width, lanes)
-        return "channels" if fills else "pixels"
-
-    def _phases(self, machine: Machine) -> tuple[list[_Phase], bool]:
-        """The correlations of an image and group, and whether they read the gradient in place."""
-        shape = self.shape.flat()
-        phases = [
-            _phases(shape.kernel[a], shape.stride[a], shape.padding[a], shape.dilation[a])
-            for a in (0, 1)
-        ]
-        top, left = (max([0, *(-at for p in both for at, _ in p)]) for both in phases)
-        before = (top, left)
-        needed = [
-            max(
-                (ceil_div(shape.size[a] - first, shape.stride[a]) + at
-                 for first, phase in enumerate(phases[a]) for at, _ in phase),
-                default=0,
-            )
-            for a in (0, 1)
-        ]  # fmt: skip
-        rows, cols = (before[a] + max(shape.out[a], needed[a]) for a in (0, 1))
-        direct = (
-            self.chosen(machine) == "channels"
-            and (rows, cols) == shape.out
-            and not _conflicts(shape.out, self.itemsize)
-        )
-        plane = (
-            in_place(shape.outputs_each, *shape.out)
-            if direct
-            else padded_plane(shape.outputs_each, shape.out, rows, cols, top, left, self.itemsize)
-        )
-        found = []
-        for y, in_rows in enumerate(phases[0]):
-            for x, in_cols in enumerate(phases[1]):
-                size = (
-                    ceil_div(shape.size[0] - y, shape.stride[0]),
-                    ceil_div(shape.size[1] - x, shape.stride[1]),
-                )
-                if min(size) <= 0:
-                    continue
-                job = Correlation(
-                    shape.outputs_each,
-                    shape.channels_each,
-                    tuple(before[0] + at for at, _ in in_rows),
-                    tuple(before[1] + at for at, _ in in_cols),
-                    plane,
-                    (1, 1),
-                    size,
-                    (_area(shape.size), shape.stride[0] * shape.size[1], shape.stride[1]),
-                )
-                taps = tuple(i * shape.kernel[1] + j for _, i in in_rows for _, j in in_cols)
-                found.append(_Phase(y * shape.size[1] + x, taps, job))
-        return found, direct
-
-    def _winograd(self) -> WinogradJob:
-        s = self.shape
-        around = (2 - s.padding[0], 2 - s.padding[1])
-        return WinogradJob(s.outputs, s.channels, s.out, s.size, around, True, self.itemsize)
-
-    def _images(self) -> ImagesJob:
-        shape = self.shape
-        return ImagesJob(
-            shape.outputs,
-            shape.channels,
-            shape.out,
-            shape.size,
-            shape.kernel,
-            shape.dilation,
-            shape.span(0) - 1 - shape.padding[0],
-            shape.span(1) - 1 - shape.padding[1],
-        )
-
-    def scratch(self, machine: Machine, pieces: int = 1) -> int:
-        """Elements of scratch that a batch of so many ranges needs."""
-        lanes = machine.lanes(self.itemsize)
-        if self.strategy == "winograd":
-            return self._winograd_scratch(self._winograd(), machine, pieces)
-        if self.chosen(machine) == "images":
-            job = self._images()
-            packed = self._up(job.reduced * job.outputs * job.taps)
-            return packed + self._up(job.scratch * lanes) * pieces + self._line
-        phases, direct = self._phases(machine)
-        packed = sum(self._packed(phase, machine)[1] for phase in phases)
-        plane = 0 if direct or not phases else phases[0].job.plane.size
-        return self.shape.groups * packed + self._up(plane) * pieces + self._line
-
-    def _packed(self, phase: _Phase, machine: Machine) -> Pair:
-        """Channels of a tile and elements of a group's packed weights."""
-        family = _LANES[self.chosen(machine)]
-        wide = family.tile_lanes(phase.job, machine.lanes(self.itemsize), machine)
-        return wide, self._up(packed_size(phase.job, wide))
-
-    def write(self, module: Module) -> None:
-        """The functions and their entries."""
-        if self.strategy == "winograd":
-            self._write_winograd(module, self._winograd(), "grad", "dx")
-        elif self.chosen(module.machine) == "images":
-            self._write_images(module)
-        else:
-            self._write_phases(module)
-
-    def _write_images(self, module: Module) -> None:
-        shape, job = self.shape, self._images()
-        wide = conv_images.tile_lanes(job)
-        plain = Correlation(
-            job.reduced, job.outputs, (0,) * job.kernel[0], (0,) * job.kernel[1],
-            in_place(job.reduced, *job.source), (1, 1), job.size, (0, 0, 0),
-        )  # fmt: skip
-        turned = range(shape.taps - 1, -1, -1)
-
-        def pack_group(f: Function, w: Pointer, packed: Pointer, _: Value) -> None:
-            pack(f, plain, w, packed, turned, wide, shape.taps, shape.channels * shape.taps)
-
-        self._write_pack(module, pack_group)
-        f, (grad, dx, scratch) = self._begin(module, "grad", "dx", "scratch")
-        packed = aligned(f, scratch)
-        first = packed.at(self._up(job.reduced * job.outputs * job.taps))
-        own = self._own(f, first, job.scratch * module.lanes(self.element))
-        conv_images.write(
-            f, job, grad, packed, own, dx, *self._images_of(f, f.arg("begin"), f.arg("end"))
-        )
-        self._end(module, f)
-
-    def _write_phases(self, module: Module) -> None:
-        shape, machine = self.shape.flat(), module.machine
-        family = _LANES[self.chosen(machine)]
-        phases, direct = self._phases(machine)
-        laid = [self._packed(phase, machine) for phase in phases]
-        starts = [sum(size for _, size in laid[:i]) for i in range(len(laid) + 1)]
-        each, depth = starts[-1], shape.channels_each * shape.taps
-
-        def pack_group(f: Function, w: Pointer, packed: Pointer, g: Value) -> None:
-            for phase, (wide, _), start in zip(phases, laid, starts, strict=False):
-                _laying(family)(
-                    f, phase.job, w.at(g * (shape.outputs_each * depth)),
-                    packed.at(g * each + start), phase.taps, wide, shape.taps, depth,
-                )  # fmt: skip
-
-        self._write_pack(module, pack_group)
-        f, (grad, dx, scratch) = self._begin(module, "grad", "dx", "scratch")
-        packed = aligned(f, scratch)
-        plane = packed.at(shape.groups * each)
-        if not direct and phases:
-            plane = self._own(f, plane, phases[0].job.plane.size)
-            fill_zero(f, plane, phases[0].job.plane.size)
-
-        def image(n: Value, g: Value) -> None:
-            here = grad.at((n * shape.outputs + g * shape.outputs_each) * _area(shape.out))
-            source = here
-            if not direct and phases:
-                stage(f, phases[0].job.plane, here, plane)
-                source = plane
-            to = dx.at((n * shape.channels + g * shape.channels_each) * _area(shape.size))
-            for phase, start in zip(phases, starts, strict=False):
-                family.write(
-                    f, phase.job, source, packed.at(g * each + start), None, to.at(phase.shift)
-                )
-
-        self._over(f, f.arg("begin"), f.arg("end"), image)
-        self._end(module, f)
-
-    def interpret(self, grad: np.ndarray, w: np.ndarray) -> np.ndarray:
-        """The same in numpy: what the kernel must agree with."""
-        shape = self.shape
-        # Windows of an array that holds its own positions say where each product belongs.
-        places = np.arange(1, 1 + shape.channels * _area(shape.size))
-        total = np.zeros((len(grad), len(places) + 1), grad.dtype)
-        for o, r, window, i, j in _windows(shape, places.reshape(1, shape.channels, *shape.size)):
-            total[:, window[0].ravel()] += w[o, r, i, j] * grad[:, o].reshape(len(grad), -1)
-        return total[:, 1:].reshape(len(grad), shape.channels, *shape.size)
-
-
-@dataclass(frozen=True)
-class WeightGrad(_Kernel):
-    """kernel(x, grad, sums, scratch, piece, images, begin, end) writes the sums of each range behind
-    those of the ranges before it; finish(sums, dw, db, ranges) adds them up in their order.
-    """
-
-    bias: bool = True
-
-    KINDS = ("array", "array", "array", "array", "int", "int")
-    FINISH = ("array", "array", "array", "int")
-
-    @property
-    def exports(self) -> tuple[str, ...]:
-        """Both functions, and their entries for Python."""
-        return ("kernel", "entry", "finish", "finish_entry")
-
-    def chosen(self, machine: Machine) -> str:
-        """The strategy."""
-        shape = self.shape.flat()
-        fills = fills_channels(shape.outputs_each, shape.out[1], machine.lanes(self.itemsize))
-        return self.strategy or ("channels" if fills else "pixels")
-
-    def _seen(self, machine: Machine) -> Shape:
-        """The convolution as the kernel sees it: flat, unless its one row would be too long."""
-        flat = self.shape.flat()
-        return flat if self._rows(flat, machine) else self.shape
-
-    def _rows(self, shape: Shape, machine: Machine) -> int:
-        """Rows of the gradient whose transpose takes up to a quarter of the cache."""
-        row = shape.out[1] * shape.outputs_each * self.itemsize
-        return min(shape.out[0], machine.l2 // 4 // row)
-
-    def _job(self, machine: Machine) -> tuple[WeightJob, bool]:
-        shape = self._seen(machine)
-        by_channels = self.chosen(machine) == "channels"
-        direct = by_channels and shape.padding == (0, 0)
-        plane = (
-            in_place(shape.channels_each, *shape.size) if direct else shape.source(self.itemsize)
-        )
-        job = WeightJob(
-            shape.channels_each, shape.outputs_each, shape.kernel, shape.stride, shape.dilation,
-            plane, shape.out, by_channels,
-            shape.channels * _area(shape.size) if direct else self._up(plane.size),
-            shape.outputs * _area(shape.out),
-            max(1, self._rows(shape, machine)),
-        )  # fmt: skip
-        return job, direct
-
-    def sums(self, machine: Machine) -> int:
-        """Elements of the sums of one part: of each group's weight, then of the bias."""
-        return self._weights(machine) + self._biases(machine)
-
-    def _weights(self, machine: Machine) -> int:
-        job, _ = self._job(machine)
-        return self.shape.groups * self._up(job.sums(machine, machine.lanes(self.itemsize)))
-
-    def _biases(self, machine: Machine) -> int:
-        return self._up(self.shape.outputs * machine.lanes(self.itemsize)) if self.bias else 0
-
-    def scratch(self, machine: Machine, pieces: int = 1) -> int:
-        """Elements of scratch that a batch of so many ranges needs."""
-        return self._each(machine) * pieces + self._line
-
-    def _at_once(self, machine: Machine) -> int:
-        """Images that are worked on together: as many as fit the innermost cache, up to 16."""
-        job, _ = self._job(machine)
-        panels = job.panels(machine, machine.lanes(self.itemsize))
-        bytes_each = (job.plane.size + max(panels, job.grad_step)) * self.itemsize
-        return max(1, min(16, machine.l1 // 2 // bytes_each))
-
-    def _each(self, machine: Machine) -> int:
-        """Elements of the scratch of one call: transposed gradients, then planes."""
-        job, direct = self._job(machine)
-        panels = job.panels(machine, machine.lanes(self.itemsize))
-        plane = 0 if direct else self._up(job.plane.size)
-        return self._at_once(machine) * (self._up(panels) + plane)
-
-    def piece(self, images: int) -> int:
-        """Images of a range: an eighth of them, but enough to be worth sums of their own. It depends
-        on nothing else, so neither does the order in which images are added.
-        """
-        positions = _area(self.shape.out)
-        return max(1, ceil_div(images, 8), ceil_div(2048, max(1, positions)))
-
-    def write(self, module: Module) -> None:
-        """Both functions and their entries."""
-        machine = module.machine
-        shape = self._seen(machine)
-        job, direct = self._job(machine)
-        lanes = module.lanes(self.element)
-        each = self._weights(machine) // shape.groups
-        f, (x, grad, sums, scratch) = self._begin(module, "x", "grad", "sums", "scratch")
-        panels = self._own(f, aligned(f, scratch), self._each(machine))
-        at_once = self._at_once(machine)
-        planes = panels.at(at_once * self._up(job.panels(machine, lanes)))
-        whole = self.sums(machine)
-        nothing = zero(f, self.element, lanes)
-        if not direct:
-            fill_zero(f, planes, at_once * self._up(job.plane.size))
-
-        def group(sums: Pointer, n: Value, count: Value, g: Value) -> None:
-            source = x.at((n * shape.channels + g * shape.channels_each) * _area(shape.size))
-            if not direct:
-                given, step = source, self._up(job.plane.size)
-                image = shape.channels * _area(shape.size)
-                f.loop(
-                    0,
-                    count,
-                    lambda i: stage(f, job.plane, given.at(i * image), planes.at(i * step)),
-                )
-                source = planes
-            place = n * shape.outputs + g * shape.outputs_each
-            here = grad.at(place * _area(shape.out))
-            if self.bias:
-                first = g * (shape.outputs_each * lanes) + self._weights(machine)
-                conv_weight.add_bias(f, job, here, sums.at(first), count)
-            conv_weight.add_images(f, job, source, here, sums.at(g * each), panels, count)
-
-        def range_of_images(r: Value) -> None:
-            own = sums.at(r * whole)
-            f.loop(0, whole, lambda i: own.store(nothing, i), lanes)
-            first, last = self._images_of(f, r, r + 1)
-
-            def some(n: Value) -> None:
-                count = f.minimum(last - n, at_once)
-                f.loop(0, shape.groups, lambda g: group(own, n, count, g))
-
-            f.loop(first, last, some, at_once)
-
-        f.loop(f.arg("begin"), f.arg("end"), range_of_images)
-        self._end(module, f)
-        self._write_finish(module, job, each)
-
-    def _write_finish(self, module: Module, job: WeightJob, each: int) -> None:
-        shape, lanes = self.shape, module.lanes(self.element)
-        f = module.function("finish", sums="ptr", dw="ptr", db="ptr", ranges="i64")
-        sums, dw, db = (f.pointer(name, self.element) for name in ("sums", "dw", "db"))
-        whole = self.sums(module.machine)
-
-        def add(part: Value) -> None:
-            def some(i: Value) -> None:
-                sums.store(sums.load(i, lanes) + sums.load(part * whole + i, lanes), i)
-
-            f.loop(0, whole, some, lanes)
-
-        f.loop(1, f.arg("ranges"), add)
-        depth = shape.channels_each * shape.taps
-
-        def channel(g: Value, o: Value) -> None:
-            own, to = sums.at(g * each), dw.at(g * (shape.outputs_each * depth))
-            f.loop(0, depth, lambda tap: conv_weight.finish(f, job, own, to, o, tap))
-
-        f.loop(0, shape.groups, lambda g: f.loop(0, shape.outputs_each, lambda o: channel(g, o)))
-        if self.bias:
-            biases = sums.at(self._weights(module.machine))
-            f.loop(0, shape.outputs, lambda o: db.store(biases.load(o * lanes, lanes).sum(), o))
-        f.ret()
-        write_entry(module, "finish_entry", f, self.FINISH)
-
-    def interpret(self, x: np.ndarray, grad: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The same in numpy: what the kernel must agree with."""
-        shape = self.shape
-        dw = np.zeros((shape.outputs, shape.channels_each, *shape.kernel), x.dtype)
-        for o, r, window, i, j in _windows(shape, x):
-            dw[o, r, i, j] = (window * grad[:, o]).sum()
-        return dw, grad.sum((0, 2, 3))

@@ -13,7 +13,9 @@ pytest.importorskip("llvmlite")
 
 from taper.backends import convolution as reference
 from taper.backends.llvm import build, call, machine, pool
-from taper.backends.llvm.conv import Forward, InputGrad, Shape, WeightGrad
+from taper.backends.llvm.conv import Forward
+from taper.backends.llvm.conv_adjoints import InputGrad, WeightGrad
+from taper.backends.llvm.conv_shape import Shape
 from taper.backends.llvm.functions import conv
 
 DTYPES = {"float": np.float32, "double": np.float64}

@@ -19,7 +19,9 @@ import numpy as np
 
 from taper.backends import convolution as reference
 from taper.backends.llvm import build, call, conv_winograd, pool
-from taper.backends.llvm.conv import Forward, InputGrad, Shape, WeightGrad
+from taper.backends.llvm.conv import Forward
+from taper.backends.llvm.conv_adjoints import InputGrad, WeightGrad
+from taper.backends.llvm.conv_shape import Shape
 from taper.backends.llvm.functions.conv_volumes import Volumes, in_depth
 from taper.backends.llvm.functions.gemm import Plans
 from taper.backends.llvm.machine import host
