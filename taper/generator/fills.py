@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.backends import math as math_of_arrays
 from taper.generator import fused
 from taper.generator.engine import Generator
 from taper.generator.fused import quiet
@@ -27,7 +28,8 @@ _BLOCK = 1 << 14  # numbers made at a time: what is computed on the way stays in
 def cast(values: Array, dtype: np.dtype) -> Array:
     """Values as `dtype`; float64 becomes a half type by way of float32, as in C++."""
     if dtype.itemsize == 2 and dtype.kind in "fV":
-        values = values.astype(_single, copy=False)
+        narrowed: Array = math_of_arrays().astype(values.astype(_single, copy=False), dtype)
+        return narrowed
     return values.astype(dtype, copy=False)
 
 
@@ -116,15 +118,23 @@ def serial_normals(generator: Generator, count: int) -> Array:
         values.append(generator.next_normal)
         generator.next_normal = None
     pairs = (count - len(values) + 1) // 2
-    if pairs:
-        units = unit_double(generator, 2 * pairs).tolist()
-        for first, second in zip(units[0::2], units[1::2], strict=True):
-            radius = math.sqrt(-2.0 * math.log1p(-second))
-            angle = (2.0 * math.pi) * first
-            values.append(radius * math.cos(angle))
-            values.append(radius * math.sin(angle))
-        if len(values) > count:
-            generator.next_normal = values.pop()
+    drawn = normal_pairs(generator, 2 * pairs)
+    if len(values) + len(drawn) > count:
+        generator.next_normal = float(drawn[-1])
+        drawn = drawn[:-1]
+    return np.concatenate((values, drawn)) if values else drawn
+
+
+@by_kernel
+def normal_pairs(generator: Generator, count: int) -> Array:
+    """Standard normal float64 numbers, two from each pair of uniform ones; an even count."""
+    values: list[float] = []
+    units = unit_double(generator, count).tolist()
+    for first, second in zip(units[0::2], units[1::2], strict=True):
+        radius = math.sqrt(-2.0 * math.log1p(-second))
+        angle = (2.0 * math.pi) * first
+        values.append(radius * math.cos(angle))
+        values.append(radius * math.sin(angle))
     return np.array(values, _double)
 
 
@@ -261,29 +271,29 @@ def below_each(generator: Generator, p: Array) -> Array:
 
 def integers(generator: Generator, count: int, low: int, span: int, dtype: np.dtype) -> Array:
     """Integers of [low, low + span), a span of 2**64 at most."""
+    return _cast_integers(remainders(generator, count, span >= 1 << 28, span, low), dtype)
+
+
+@by_kernel
+def remainders(generator: Generator, count: int, wide: bool, span: int, low: int) -> Array:
+    """Words modulo `span`, plus `low`, as int64; words of 64 bits if `wide`, else of 32."""
     if count > _BLOCK:
-        return _in_blocks(lambda n: integers(generator, n, low, span, dtype), count, dtype)
-    if span >= 1 << 28:
-        words = generator.words64(count)
-    else:
-        words = generator.words(count)
+        return _in_blocks(lambda n: remainders(generator, n, wide, span, low), count, np.int64)
+    words = generator.words64(count) if wide else generator.words(count)
     if span < 1 << 64:
         words %= _word(span)
     if low:
         words += _word(low & 0xFFFFFFFFFFFFFFFF)
-    return from_words(words, dtype)
+    return words.view(np.int64)
 
 
 def any_integer(generator: Generator, count: int, dtype: np.dtype) -> Array:
     """Integers from the whole range of the dtype, or of its mantissa, that are not negative."""
-    if dtype.kind == "b":
-        return from_words(generator.words(count) & _word(1), dtype)
-    if dtype.kind in "iu":
-        top = int(np.iinfo(dtype).max)
+    if dtype.kind in "biu":
+        top = 1 if dtype.kind == "b" else int(np.iinfo(dtype).max)
     else:
         top = 1 << mantissa_digits(dtype)
-    words = generator.words64(count) if dtype.itemsize == 8 else generator.words(count)
-    return from_words(words % _word(top + 1), dtype)
+    return _cast_integers(remainders(generator, count, dtype.itemsize == 8, top + 1, 0), dtype)
 
 
 def mantissa_digits(dtype: np.dtype) -> int:
@@ -291,7 +301,5 @@ def mantissa_digits(dtype: np.dtype) -> int:
     return {8: 53, 4: 24}.get(dtype.itemsize) or (11 if dtype.kind == "f" else 8)
 
 
-def from_words(words: Array, dtype: np.dtype) -> Array:
-    """uint64 words, read as int64, as `dtype`."""
-    values: Any = words.view(np.int64)
+def _cast_integers(values: Array, dtype: np.dtype) -> Array:
     return values if dtype == np.int64 else cast(values, dtype)

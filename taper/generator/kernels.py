@@ -13,8 +13,8 @@ from taper.generator.engine import Generator
 
 Draw = TypeVar("Draw", bound=Callable[..., np.ndarray])
 
-# Numbers from which a kernel pays for its call and, the first time, for being loaded.
-LEAST = 512
+# Numbers from which kernels are used. They pay from a few on, save that the first is to be loaded.
+LEAST = 16
 
 
 def by_kernel(function: Draw) -> Draw:

@@ -19,6 +19,7 @@ from taper.errors import DtypeError, UnsupportedDtype
 from taper.generator import default_generator, fills
 from taper.generator.order import shaped_like
 from taper.op import Opaque, op, public
+from taper.ops.arguments import narrowed, widened
 from taper.storage import empty_in_order
 from taper.tensor import Tensor, wrap
 
@@ -31,7 +32,9 @@ class Dropout(Opaque):
 
     def forward(self, m: Any, input: Any, *, noise: np.ndarray) -> Any:
         # The result has the input's memory order, whatever that of the noise.
-        return np.multiply(input, noise, out=empty_in_order(input, input.dtype))
+        wide = widened(input)
+        out = np.multiply(wide, widened(noise), out=empty_in_order(input, wide.dtype))
+        return narrowed(out, input)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, noise: np.ndarray) -> Any:
         return grad * m.asarray(noise)

@@ -178,49 +178,96 @@ class Uniform:
 
 @dataclass(frozen=True)
 class Below:
-    """Whether 53 random bits are below `limit`: as bytes, or as `scale` (in `element`) and 0.
+    """`value` where 53 random bits are below `limit`, else 0; the element is i8 ... i64.
 
-    kernel(state, out, limit, scale, count)
+    Numbers of any dtype are given by their bits. kernel(state, out, limit, value, count)
     """
 
     element: str
     exports = ("kernel", "entry")
-    kinds = ("array", "array", "int", "float", "int")
+    kinds = ("array", "array", "int", "int", "int")
 
     def write(self, module: Module) -> None:
         """The kernel and its entry."""
-        f = module.function(
-            "kernel", state="ptr", out="ptr", limit="i64", scale="double", count="i64"
-        )
-        element, lanes = self.element, module.lanes("i64")
-        out = f.pointer("out", element)
-        limit = f.splat(f.arg("limit"), lanes)
-        if element in ITEMSIZES:
-            scale = f.splat(narrowed(f.arg("scale"), element), lanes)
+        f = module.function("kernel", state="ptr", out="ptr", limit="i64", value="i64", count="i64")
+        out = f.pointer("out", self.element)
+        value = f.arg("value")
+        if self.element != "i64":
+            value = value.cast("trunc", self.element)
 
         def consume(words: Pointer, start: Value, number: Value) -> None:
-            def value(i: Value, lanes: int, mask: Value | None, limit: Value) -> Value:
-                hit = _word64(f, words, i, lanes, mask) < limit
-                if element not in ITEMSIZES:
-                    return hit.cast("zext", element)
-                return hit.select(scale if lanes > 1 else scale.lane(0), f.const(0, scale.type))
+            def step(i: Value, lanes: int) -> None:
+                drawn = _word64(f, words, i, lanes, None)
+                hit = drawn < f.splat(f.arg("limit"), lanes)
+                made = f.splat(value, lanes)
+                out.store(hit.select(made, f.const(0, made.type)), start + i)
 
-            def step(i: Value, mask: Value | None = None) -> None:
-                out.store(value(i, lanes, mask, limit), start + i, mask)
-
-            def single(i: Value) -> None:
-                out.store(value(i, 1, None, f.arg("limit")), start + i)
-
-            if element in ITEMSIZES:
-                _vectors(f, number, lanes, step)
-            else:  # AVX2 has no masked stores of bytes
-                whole = number // lanes * lanes
-                f.loop(0, whole, step, lanes)
-                f.loop(whole, number, single)
+            lanes = module.lanes("i64")
+            whole = number // lanes * lanes
+            f.loop(0, whole, lambda i: step(i, lanes), lanes)
+            # One by one at the end: not every processor has masks for small elements.
+            f.loop(whole, number, lambda i: step(i, 1))
 
         _in_chunks(f, f.arg("count"), 2, consume)
         f.ret()
         call.write_entry(module, "entry", f, self.kinds)
+
+
+@dataclass(frozen=True)
+class Remainders:
+    """Words modulo `span`, plus `low`, as int64; words of 64 bits if `wide`, else of 32.
+
+    kernel(state, out, span, low, count), span an unsigned number of as many bits, not 0
+    """
+
+    wide: bool
+    exports = ("kernel", "entry")
+    kinds = ("array", "array", "int", "int", "int")
+
+    def write(self, module: Module) -> None:
+        """The kernel and its entry."""
+        f = module.function("kernel", state="ptr", out="ptr", span="i64", low="i64", count="i64")
+        out, span, low = f.pointer("out", "i64"), f.arg("span"), f.arg("low")
+        consume = self._wide if self.wide else self._narrow
+        _in_chunks(
+            f,
+            f.arg("count"),
+            2 if self.wide else 1,
+            lambda words, start, number: consume(f, words, out.at(start), number, span, low),
+        )
+        f.ret()
+        call.write_entry(module, "entry", f, self.kinds)
+
+    @staticmethod
+    def _wide(f: Function, words: Pointer, out: Pointer, number: Value, span: Value,
+              low: Value) -> None:  # fmt: skip
+        def step(i: Value) -> None:
+            pair = words.as_("i64").load(i)
+            out.store(f.same("llvm.fshl", pair, pair, f.const(32, "i64")) % span + low, i)
+
+        f.loop(0, number, step)
+
+    @staticmethod
+    def _narrow(f: Function, words: Pointer, out: Pointer, number: Value, span: Value,
+                low: Value) -> None:  # fmt: skip
+        lanes = f.module.lanes("i64")
+        spans, lows = f.splat(span, lanes), f.splat(low, lanes)
+
+        def step(i: Value, mask: Value | None = None) -> None:
+            word = words.load(i, lanes, mask).cast("zext", "i64")
+            out.store(word - _quotient(word, spans) * spans + lows, i, mask)
+
+        _vectors(f, number, lanes, step)
+
+
+def _quotient(word: Value, divisor: Value) -> Value:
+    """word // divisor of i64 numbers from 0, and from 1, to below 2**32.
+
+    Their quotient in float64, cut off, is the exact one: what a true quotient lacks to the next
+    integer is more than the rounding adds.
+    """
+    quotient = word.cast("sitofp", "double") / divisor.cast("sitofp", "double")
+    return quotient.cast("fptosi", "i64")
 
 
 def narrowed(value: Value, element: str) -> Value:
@@ -357,16 +404,52 @@ class Normal:
                 first = _unit(f, words, i, 1, None, "double")
                 second = _unit(f, words, i + 8, 1, None, "double")
                 logarithm = f.intrinsic("log", "double", f.const(1.0, "double") - first)
-                radius = f.same("llvm.sqrt", logarithm * -2.0)
-                angle = second * (2.0 * math.pi)
-                for offset, name in ((0, "cos"), (8, "sin")):
-                    wave = f.intrinsic(name, "double", angle)
-                    made = f.fma(radius * wave, f.arg("std"), f.arg("mean"))
-                    out.store(made, start + i + offset)
+                for offset, wave in zip((0, 8), _waves(f, logarithm, second), strict=True):
+                    out.store(f.fma(wave, f.arg("std"), f.arg("mean")), start + i + offset)
 
             f.loop(0, number, lambda block: f.loop(0, 8, lambda i: pair(block + i)) and None, 16)
 
         return consume
+
+
+def _waves(f: Function, logarithm: Value, unit: Value) -> tuple[Value, Value]:
+    """A pair of normal numbers: a radius by a logarithm, and cosine and sine of an angle."""
+    radius = f.same("llvm.sqrt", logarithm * -2.0)
+    angle = unit * (2.0 * math.pi)
+    return (
+        radius * f.intrinsic("cos", "double", angle),
+        radius * f.intrinsic("sin", "double", angle),
+    )
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of float64 normal numbers: a uniform one gives the angle, the next one the radius.
+
+    kernel(state, out, count), count being even
+    """
+
+    exports = ("kernel", "entry")
+    kinds = ("array", "array", "int")
+
+    def write(self, module: Module) -> None:
+        """The kernel and its entry."""
+        f = module.function("kernel", state="ptr", out="ptr", count="i64")
+        out = f.pointer("out", "double")
+
+        def consume(words: Pointer, start: Value, number: Value) -> None:
+            def pair(i: Value) -> None:
+                first = _unit(f, words, i, 1, None, "double")
+                second = _unit(f, words, i + 1, 1, None, "double")
+                logarithm = f.intrinsic("log1p", "double", -second)
+                for offset, wave in enumerate(_waves(f, logarithm, first)):
+                    out.store(wave, start + i + offset)
+
+            f.loop(0, number, pair, 2)
+
+        _in_chunks(f, f.arg("count"), 2, consume)
+        f.ret()
+        call.write_entry(module, "entry", f, self.kinds)
 
 
 # ---------------------------------------------------------------- functions of the C library
@@ -450,13 +533,9 @@ class Permutation:
 
         def consume(words: Pointer, start: Value, number: Value) -> None:
             def remainders(i: Value, mask: Value | None = None) -> None:
-                # The quotient of numbers below 2**32 in float64, cut off, is the exact one: what
-                # a true quotient lacks to the next integer is more than the rounding adds.
-                word = words.load(i, lanes, mask)
+                word = words.load(i, lanes, mask).cast("zext", "i64")
                 left = f.splat(count - start - i, lanes) - steps
-                above = word.cast("zext", "i64").cast("sitofp", "double")
-                quotient = (above / left.cast("sitofp", "double")).cast("fptosi", "i32")
-                words.store(word - quotient * left.cast("trunc", "i32"), i, mask)
+                words.store((word - _quotient(word, left) * left).cast("trunc", "i32"), i, mask)
 
             def swap(i: Value) -> None:
                 here = out.at(start + i)

@@ -15,7 +15,15 @@ from random_golden import CASES
 from taper import bfloat16
 from taper.backends import reference
 from taper.backends.llvm import build, machine
-from taper.backends.llvm.draw import Below, Mapped, Normal, Permutation, Uniform
+from taper.backends.llvm.draw import (
+    Below,
+    Mapped,
+    Normal,
+    Pairs,
+    Permutation,
+    Remainders,
+    Uniform,
+)
 from taper.backends.llvm.functions.draw import draws
 from taper.generator import Generator, choice, fills
 
@@ -26,7 +34,9 @@ COUNTS = [1, 15, 16, 17, 31, 33, 311, 312, 313, 624, 625, 1023, 1025, 5003]
 PLACES = [0, 1, 100, 623, 624, 1249]
 SPECS = [
     *[spec(element) for spec in (Uniform, Normal) for element in ("float", "double")],
-    *[Below(element) for element in ("i8", "float", "double")],
+    *[Below(element) for element in ("i8", "i16", "i32", "i64")],
+    *[Remainders(wide) for wide in (False, True)],
+    Pairs(),
     *[Mapped(name, "float") for name in ("exponential", "geometric", "cauchy")],
     Permutation(),
 ]
@@ -94,7 +104,36 @@ def test_masks_are_those_of_numpy(count):
     for p in (0.0, 1e-17, 0.3, 0.5, 1 - 2.0**-53, 1.0):
         compare("below", count, p)
         compare("below_scaled", count, p, 1.4285715, SINGLE)
-        compare("below_scaled", count, p, 1.25, DOUBLE)
+        for dtype in (DOUBLE, HALF, bfloat16.numpy):
+            compare("below_scaled", count, p, 1.25, dtype)
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_integers_are_those_of_numpy(count):
+    for span in (1, 2, 3, 7, 1000, (1 << 24) + 1, (1 << 28) - 1, 1 << 31, (1 << 32) - 1):
+        compare("remainders", count, False, span, -5)
+    for span in (1, 1 << 28, (1 << 53) + 1, (1 << 63) - 1, 1 << 63, (1 << 64) - 1):
+        compare("remainders", count, True, span, -(1 << 63))
+        compare("remainders", count, True, span, 3)
+
+
+@pytest.mark.parametrize("count", [2, 16, 312, 626, 1026])
+def test_pairs_of_normal_numbers_are_those_of_numpy(count):
+    compare("normal_pairs", count)
+
+
+def test_a_number_that_waits_comes_first_and_the_last_one_waits(monkeypatch):
+    """Odd counts of numbers drawn in pairs, by kernels and by numpy."""
+    from taper.generator import kernels
+
+    found = []
+    for backend in (reference.math, type("Kernels", (), {"draws": draws})):
+        monkeypatch.setattr(kernels, "math", lambda backend=backend: backend)
+        generator = Generator().manual_seed(0)
+        made = [fills.serial_normals(generator, count) for count in (21, 50, 1, 1, 17, 0)]
+        found.append((np.concatenate(made), generator.next_normal, generator.words(1)))
+    assert bits(found[0][0]) == bits(found[1][0])
+    assert found[0][1:] == found[1][1:]
 
 
 @pytest.mark.parametrize("count", COUNTS)
@@ -164,7 +203,7 @@ def test_code_for_other_processors_compiles(spec):
 
 @pytest.mark.skipif("TAPER_TARGET" in os.environ, reason="is the inner run")
 def test_the_smaller_processors_kernels_give_the_same_bits(tmp_path):
-    chosen = "uniform_numbers or normal_numbers or masks or permutations"
+    chosen = "uniform_numbers or normal_numbers or masks or permutations or integers"
     outcome = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-n", "0", "-k", chosen, __file__],
         env={**os.environ, "TAPER_TARGET": "avx2", "TAPER_CACHE": str(tmp_path)},

@@ -13,7 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from taper.backends.llvm.draw import Below, Mapped, Normal, Permutation, Uniform
+from taper.backends.llvm.draw import (
+    Below,
+    Mapped,
+    Normal,
+    Pairs,
+    Permutation,
+    Remainders,
+    Uniform,
+)
+from taper.backends.llvm.functions.cast import astype
 from taper.backends.llvm.loaded import kernel
 
 PUBLISHED = ("draws",)
@@ -73,27 +82,52 @@ def normal(
         if dtype.itemsize >= 4:
             generator.words(rest * (dtype.itemsize // 4))
         fill(state, values[count - 16 :], mean, std, 16)
-    return values.astype(dtype, copy=False)
+    return astype(values, dtype)
 
 
 def below(generator: Any, count: int, p: float) -> Array:
     """Whether each of `count` uniform float64 numbers is below p."""
     out = np.empty(count, np.bool_)
-    limit = math.ceil(math.ldexp(p, 53))
-    kernel(Below("i8"))(generator.engine_state(), out, limit, 0.0, count)
+    kernel(Below("i8"))(generator.engine_state(), out, _limit(p), 1, count)
     return out
+
+
+def _limit(p: float) -> int:
+    """The integer of 53 bits below which numbers below p lie."""
+    return math.ceil(math.ldexp(p, 53))
 
 
 def below_scaled(
     generator: Any, count: int, p: float, scale: float, dtype: np.dtype
 ) -> Array | None:
     """`scale` where a uniform float64 number is below p, else 0."""
-    element = _ELEMENTS.get(dtype)
-    if element is None:
+    if dtype.kind not in "fV" or dtype.itemsize > 8:
         return None
     out = np.empty(count, dtype)
-    limit = math.ceil(math.ldexp(p, 53))
-    kernel(Below(element))(generator.engine_state(), out, limit, float(scale), count)
+    value = int(np.asarray(scale, dtype).view(f"i{dtype.itemsize}"))
+    fill = kernel(Below(f"i{8 * dtype.itemsize}"))
+    fill(generator.engine_state(), out, _limit(p), value, count)
+    return out
+
+
+def remainders(generator: Any, count: int, wide: bool, span: int, low: int) -> Array | None:
+    """Words modulo `span`, plus `low`, as int64."""
+    if span >= 1 << 64:
+        return None
+    out = np.empty(count, np.int64)
+    kernel(Remainders(wide))(generator.engine_state(), out, _signed(span), _signed(low), count)
+    return out
+
+
+def _signed(word: int) -> int:
+    """The same 64 bits as a number with a sign."""
+    return (word + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
+def normal_pairs(generator: Any, count: int) -> Array:
+    """Standard normal float64 numbers, two from each pair of uniform ones; an even count."""
+    out = np.empty(count)
+    kernel(Pairs())(generator.engine_state(), out, count)
     return out
 
 
@@ -104,7 +138,7 @@ def _mapped(formula: str, generator: Any, count: int, first: float, second: floa
         return None
     out = _empty(element, count)
     kernel(Mapped(formula, element))(generator.engine_state(), out, first, second, count)
-    return out.astype(dtype, copy=False)
+    return astype(out, dtype)
 
 
 def exponential(generator: Any, count: int, rate: float, dtype: np.dtype) -> Array | None:
@@ -140,8 +174,10 @@ draws: dict[str, Callable[..., Array | None]] = {
         unit_single,
         unit_double,
         normal,
+        normal_pairs,
         below,
         below_scaled,
+        remainders,
         exponential,
         geometric,
         cauchy,
