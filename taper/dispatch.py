@@ -13,7 +13,7 @@ import numpy as np
 
 from taper import backends, dtypes
 from taper.autograd.grad_mode import mode
-from taper.autograd.node import UNCHECKED, ManyOutputs, OpNode, next_number
+from taper.autograd.node import UNCHECKED, ManyOutputs, OpNode, next_number, node_class
 from taper.backends import reference
 from taper.errors import DtypeError, GradError, ShapeError, UnsupportedDtype
 from taper.op import SHAPE, VALUE, Op
@@ -143,7 +143,7 @@ def record(
     shape: tuple[int, ...] | None = None,
 ) -> OpNode:
     """Puts the call on the tape; `shape` is the result's, for elementwise ops."""
-    node = _new(OpNode)
+    node = _new(op.node_class or node_class(op))
     edges: list[Any] = []
     saved: list[Any] = []
     plan = op.plan

@@ -51,6 +51,7 @@ class Op:
     run: Callable[..., Any]
     function: Callable[..., Any] | None = None  # the ufunc itself, called without `m`
     vjp: Any = None
+    node_class: Any = None  # of its nodes; made by dispatch at the first call that is recorded
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"

@@ -569,13 +569,11 @@ class Tensor(metaclass=TensorMeta):
             return memo[id(self)]
         import copy
 
-        array = self._array
-        if array.flags.forc:
-            array = array.copy(order="K")
-        else:  # the strides stay what they are
-            strides = array.strides
-            array = np.lib.stride_tricks.as_strided(memory_of(array).copy(), array.shape, strides)
-        made = wrap(array, type(self))
+        made = wrap(self._array, type(self))
+        if self._storage is None or not self._array.size:
+            made._array = self._array.copy(order="K")
+        else:  # tensors that share memory go on sharing it
+            made._array, made._storage = _copied_with_storage(self._array, self._storage, memo)
         made._requires_grad = self.requires_grad
         memo[id(self)] = made
         if self._grad is not None:
@@ -609,6 +607,19 @@ class Tensor(metaclass=TensorMeta):
         made._grad_fn, made._output_nr = self._grad_fn, self._output_nr
         made._requires_grad = self._requires_grad
         return made
+
+
+def _copied_with_storage(
+    array: np.ndarray, storage: Storage, memo: dict[int, Any]
+) -> tuple[np.ndarray, Storage]:
+    """The array within a copy of its storage, which is made once for each `memo`."""
+    owner = storage.owner
+    copied = memo.get(id(storage))
+    if copied is None:
+        copied = memo[id(storage)] = Storage(memory_of(owner).copy())
+    buffer = copied.owner.view(np.uint8)
+    start = address(array) - address(owner)
+    return np.ndarray(array.shape, array.dtype, buffer, start, array.strides), copied
 
 
 def _row_major(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -84,7 +84,8 @@ class detect_anomaly:
 
 
 def _set(on: bool, check_nan: bool) -> None:
-    mode.anomaly, mode.check_nan = on, check_nan
+    # On the class: for all threads, as in PyTorch.
+    type(mode).anomaly, type(mode).check_nan = on, check_nan
 
 
 def is_anomaly_enabled() -> bool:

@@ -344,8 +344,17 @@ def _finish_leaves(
         if (leaf, 0) in wanted:
             caught[(leaf, 0)] = grad
         if accumulate and (not wanted or (leaf, 0) in wanted):
+            node = leaf._accumulate and leaf._accumulate()  # only if somebody holds it
+            if node is not None and node.hooks is not None:
+                for hook in list(node.hooks.get("pre", {}).values()):
+                    changed = hook((lane.outward(grad),))
+                    if changed is not None:
+                        grad = lane.inward(changed[0] if isinstance(changed, tuple) else changed)
             if leaf._requires_grad:  # still
                 _accumulate(leaf, grad, create_graph)
+            if node is not None and node.hooks is not None:
+                for hook in list(node.hooks.get("post", {}).values()):
+                    hook((), (lane.outward(grad),))
             for hook in list(leaf.__dict__.get("_post_accumulate", {}).values()):
                 hook(leaf)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -47,17 +48,18 @@ class FunctionCtx:
         """
         if self._saved is None:
             raise GradError(FREED)
+        node = None if self._node is None else self._node()
         restored: list[Tensor | None] = []
         for item in self._saved:
             if item is None:
                 restored.append(None)
                 continue
             tensor, array, version, number = item
-            check_version(self._node, (tensor, array, version))
+            check_version(node, (tensor, array, version))
             if number >= 0:  # an output: kept without its node, so that saving it makes no cycle
                 storage, tensor = tensor._storage, wrap(array)
                 tensor._storage = storage
-                tensor._requires_grad, tensor._grad_fn = True, self._node
+                tensor._requires_grad, tensor._grad_fn = True, node
                 tensor._output_nr = number
             restored.append(tensor)
         return tuple(restored)
@@ -94,7 +96,7 @@ class FunctionNode(Node):
         return self.function.__name__ + "Backward"
 
     def __repr__(self) -> str:
-        return f"<torch.autograd.function.{self.name()} object at {id(self):#x}>"
+        return f"<torch.autograd.function.{type(self).__name__} object at {id(self):#x}>"
 
     def release(self) -> None:
         self.ctx._saved = None
@@ -137,6 +139,16 @@ class FunctionNode(Node):
                 )
             inward.append(lane.inward(_fitted(self, i, result)))
         return inward
+
+
+def _node_class(function: Any) -> type[FunctionNode]:
+    """The class of a Function's nodes, called DoubleBackward for Double."""
+    found = function.__dict__.get("_backward_cls")
+    if found is None:
+        name = function.__name__ + "Backward"
+        found = type(name, (FunctionNode,), {"__module__": "torch.autograd.function"})
+        function._backward_cls = found
+    return found
 
 
 def _fitted(node: FunctionNode, i: int, grad: Tensor) -> Tensor:
@@ -251,8 +263,8 @@ def _wrap_outputs(
     node = None
     if taped:
         edges = tuple(_edge(a) if needed else None for a, needed in zip(args, needs, strict=True))
-        node = FunctionNode(edges, cls, ctx)
-        ctx._node = node
+        node = _node_class(cls)(edges, cls, ctx)
+        ctx._node = weakref.ref(node)  # the node holds the ctx
         ctx._input_metas = [
             (a._array.shape, a._array.dtype) if isinstance(a, Tensor) else None for a in args
         ]
@@ -293,7 +305,8 @@ def _wrap_outputs(
         ctx._saved = tuple(_save(t, outputs, made) for t in ctx._to_save)
     else:
         ctx._saved = tuple(None if t is None else _save(t, (), ()) for t in ctx._to_save)
-    ctx._to_save = ()
+    # What was declared would hold the outputs, and they their node and so the ctx.
+    ctx._to_save = ctx._dirty = ctx._non_differentiable = ()
     return tuple(made)
 
 

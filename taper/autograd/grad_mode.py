@@ -11,6 +11,8 @@ from typing import Any
 
 
 class _Mode(threading.local):
+    """Assigned on the instance a field is the thread's own; on the class, everybody's."""
+
     grad = True
     inference = False
     anomaly = False

@@ -97,7 +97,7 @@ class Node:
         return self.number
 
     def __repr__(self) -> str:
-        return f"<{self.name().rpartition(':')[2]} object at {id(self):#x}>"
+        return f"<{type(self).__name__} object at {id(self):#x}>"
 
 
 def function_of(edge: Edge) -> Any:
@@ -127,14 +127,6 @@ class AccumulateGrad(Node):
 
     def name(self) -> str:
         return "torch::autograd::AccumulateGrad"
-
-    def register_hook(self, hook: Any) -> Any:
-        raise NotImplementedError(
-            "AccumulateGrad.register_hook is not available; use "
-            "Tensor.register_post_accumulate_grad_hook"
-        )
-
-    register_prehook = register_hook
 
 
 _NONE: dict[str, Any] = {}
@@ -198,6 +190,13 @@ class OpNode(Node):
                 shapes = (lane.shape(grad),) * len(result)
             return lane.fit(result, needs, shapes, self.dtypes)
         return result
+
+
+def node_class(op: Op) -> type[OpNode]:
+    """The class of an op's nodes, which has the name that PyTorch gives them."""
+    name = op.node_name.rpartition(":")[2]
+    op.node_class = type(name, (OpNode,), {"__module__": "builtins"})
+    return op.node_class
 
 
 class ManyOutputs(tuple[Any, ...]):
