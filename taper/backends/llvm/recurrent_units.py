@@ -5,8 +5,11 @@ weights and input from others; they are made elsewhere (gemm.py). Here is what r
 the product of the states with the hidden weights, whose copy in panels is made once a call, and
 the cell, on vectors of units. The sizes are arguments: a kernel is compiled for a cell and a dtype.
 
-Inside, steps are in running order. `states` is (states, steps + 1, batch, pitch) and `saved`
-(steps, batch, saved * hidden), both written forward and read backward.
+Written forward and read backward: `gates` (steps, batch, gates * hidden), which begins as what the
+input contributes, and ends with the first of what the cell saves in its place; `saved` (steps,
+batch, rest * hidden), with the others; `states` (states, steps + 1, batch, pitch). The gates are in
+the order of the input, of which running step t is `start + t * direction`; all else is in running
+order.
 
 The result of a sequence depends neither on the batch nor on where in it the sequence stands: sums
 run along k in order, in blocks that k alone decides. Sums over sequences, the gradients of biases,
@@ -46,6 +49,11 @@ def segments(cell: str) -> list[tuple[int, int, int]]:
     places = CELLS[cell].of_hidden
     cuts = [0, *(i for i in range(1, len(places)) if places[i] != places[i - 1] + 1), len(places)]
     return [(a, b - a, places[a]) for a, b in pairwise(cuts)]
+
+
+def in_place(cell: str) -> int:
+    """How many saved values lie where the gates were."""
+    return min(CELLS[cell].saved, CELLS[cell].gates)
 
 
 def _ceil(x: Value, unit: Any) -> Value:
@@ -268,9 +276,8 @@ class UnitsForward(_Units):
     """All steps of a batch of sequences.
 
     steps(pool, gates, b_hh, y, states, saved, panels, work, batch, steps, hidden, pitch, start,
-    direction): `gates` (steps, batch, gates * hidden) is what the input contributes, its biases
-    included; states[:, 0] is given; y is (steps, batch, hidden). Both are in the order of the input,
-    of which running step t is `start + t * direction`. `work` holds batch * gates * hidden.
+    direction): the input's biases are in `gates`; states[:, 0] is given; y is (steps, batch, hidden),
+    in the order of the input. `work` holds batch * gates * hidden.
     """
 
     ARRAYS = ("gates", "b_hh", "y", "states", "saved", "panels", "work")
@@ -314,7 +321,7 @@ class UnitsForward(_Units):
         lanes = f.module.lanes(self.element)
         batch, hidden, pitch = get("batch"), get("hidden"), get("pitch")
         gates, _, y, states, saved, _, work = (f.pointer(n, self.element) for n in self.ARRAYS)
-        columns = hidden * cell.gates
+        columns, inside = hidden * cell.gates, in_place(self.cell)
         apart = (get("steps") + 1) * batch * pitch
         place = get("start") + get("t") * get("direction")
 
@@ -322,7 +329,7 @@ class UnitsForward(_Units):
             row = get("t") * batch + b
             given, out = gates.at((place * batch + b) * columns), y.at((place * batch + b) * hidden)
             old, new = states.at(row * pitch), states.at((row + batch) * pitch)
-            own, kept = work.at(b * columns), saved.at(row * (hidden * cell.saved))
+            own, kept = work.at(b * columns), saved.at(row * (hidden * (cell.saved - inside)))
 
             def units(u: Value, mask: Any) -> None:
                 def read(source: Pointer, at: Value) -> Value:
@@ -338,7 +345,10 @@ class UnitsForward(_Units):
                 for s, value in enumerate(made):
                     new.store(value, apart * s + u, mask)
                 for s, value in enumerate(remembered):
-                    kept.store(value, hidden * s + u, mask)
+                    if s < inside:
+                        given.store(value, hidden * s + u, mask)
+                    else:
+                        kept.store(value, hidden * (s - inside) + u, mask)
 
             _each_vector(f, first, last, lanes, units)
 
@@ -349,14 +359,14 @@ class UnitsForward(_Units):
 class UnitsBackward(_Units):
     """Back through all steps of a batch of sequences.
 
-    steps(pool, dy, states, saved, panels, moved, carried, sums, batch, steps, hidden, pitch,
+    steps(pool, dy, gates, states, saved, panels, moved, carried, sums, batch, steps, hidden, pitch,
     moved_pitch, start, direction, dy_row, dy_step, to_first): `carried` (states, batch, hidden) has
     the gradients of the last states and ends with those of the first ones, if `to_first` is 1;
     `moved` (steps, batch, moved_pitch) is written; `sums`, its sum over steps and sequences, is
     added to.
     """
 
-    ARRAYS = ("dy", "states", "saved", "panels", "moved", "carried", "sums")
+    ARRAYS = ("dy", "gates", "states", "saved", "panels", "moved", "carried", "sums")
     NUMBERS = ("batch", "steps", "hidden", "pitch", "moved_pitch", "start", "direction", "dy_row",
                "dy_step", "to_first")  # fmt: skip
 
@@ -404,12 +414,20 @@ class UnitsBackward(_Units):
         cell, get, element = CELLS[self.cell], f.arg, self.element
         lanes = f.module.lanes(element)
         batch, hidden, pitch = get("batch"), get("hidden"), get("pitch")
-        dy, states, saved, _, moved, carried, sums = (f.pointer(n, element) for n in self.ARRAYS)
+        dy, gates, states, saved, _, moved, carried, sums = (
+            f.pointer(n, element) for n in self.ARRAYS
+        )
         apart = (get("steps") + 1) * batch * pitch
         row = get("t") * batch
         before, after = states.at(row * pitch), states.at((row + batch) * pitch)
-        kept, target = saved.at(row * (hidden * cell.saved)), moved.at(row * get("moved_pitch"))
-        arrived = dy.at((get("start") + get("t") * get("direction")) * get("dy_step"))
+        inside = in_place(self.cell)
+        outside = cell.saved - inside
+        kept, target = saved.at(row * (hidden * outside)), moved.at(row * get("moved_pitch"))
+        place = get("start") + get("t") * get("direction")
+        arrived, given = (
+            dy.at(place * get("dy_step")),
+            gates.at(place * batch * (hidden * cell.gates)),
+        )
 
         def units(u: Value, mask: Any) -> None:
             def read(source: Pointer, at: Value) -> Value:
@@ -419,9 +437,13 @@ class UnitsBackward(_Units):
                 at = b * pitch
                 through = [read(carried, (b + batch * s) * hidden) for s in range(cell.states)]
                 through[0] = through[0] + read(arrived, b * get("dy_row"))
+                remembered = [
+                    *(read(given, (b * cell.gates + s) * hidden) for s in range(inside)),
+                    *(read(kept, (b * outside + s) * hidden) for s in range(outside)),
+                ]
                 changes, past = cell.backward(
                     f,
-                    [read(kept, (b * cell.saved + s) * hidden) for s in range(cell.saved)],
+                    remembered,
                     [read(before, at + apart * s) for s in range(cell.states)],
                     [read(after, at + apart * s) for s in range(cell.states)],
                     through,

@@ -258,6 +258,26 @@ def matmul(x: Array, y: Array) -> Array:
     return _batches(x, y)
 
 
+def linear_into(out: Array, x: Array, w: Array, bias: Array | None) -> None:
+    """As `linear` of float32 or float64, to an array without gaps."""
+    plan = _linear_plans[
+        x.dtype, x.strides, w.shape, w.strides, len(x) == 1, None if bias is None else bias.strides
+    ]
+    if plan is None:
+        out[...] = reference.linear(x, w, bias)
+    else:
+        plan.run(x, w, out, out if bias is None else bias, len(x))
+
+
+def matmul_into(out: Array, x: Array, y: Array) -> None:
+    """As `matmul` of two matrices of float32 or float64, to an array without gaps."""
+    plan = _matrix_plans[x.dtype, x.strides, y.shape, y.strides, len(x) == 1]
+    if plan is None:
+        out[...] = reference.matmul(x, y)
+    else:
+        plan.run(x, y, out, out, len(x))
+
+
 def _batches(x: Array, y: Array) -> Array:
     """Matrices times matrices; the kernel takes the last dimension of the batch, a loop the others."""
     if x.shape[:-2] != y.shape[:-2]:

@@ -1,6 +1,7 @@
 """Layers of larger hidden sizes: products over all steps, and the kernels of recurrent_units.py.
 
-The reserve is (1, n): the states, rows an odd number of cache lines apart, then what the cell saves.
+The reserve is (1, n): the gates, the states, whose rows are an odd number of cache lines apart, and
+what else the cell saves.
 """
 
 from __future__ import annotations
@@ -22,7 +23,13 @@ from taper.backends.llvm.functions.recurrent_arrays import (
 )
 from taper.backends.llvm.machine import host
 from taper.backends.llvm.recurrent import CELLS
-from taper.backends.llvm.recurrent_units import UnitsBackward, UnitsForward, room, segments
+from taper.backends.llvm.recurrent_units import (
+    UnitsBackward,
+    UnitsForward,
+    in_place,
+    room,
+    segments,
+)
 
 # Rows of the input (steps times batch) below which the hidden weights are not worth a copy.
 FEWEST_ROWS = 8
@@ -38,8 +45,11 @@ class _Units:
         kind = self.kind = CELLS[sizes.cell]
         self.gates = kind.gates * sizes.hidden
         self.pitch = self.odd_lines(sizes.hidden)
-        self.of_states = kind.states * (sizes.steps + 1) * sizes.batch * self.pitch
-        self.of_saved = sizes.steps * sizes.batch * kind.saved * sizes.hidden
+        rows = self.rows = sizes.steps * sizes.batch
+        of_states = kind.states * (rows + sizes.batch) * self.pitch
+        saved = (kind.saved - in_place(sizes.cell)) * sizes.hidden
+        self.ends = rows * self.gates, rows * self.gates + of_states
+        self.room = self.ends[1] + rows * saved
         self.parallel = sizes.batch * self.gates * sizes.hidden >= PARALLEL
 
     def odd_lines(self, count: int) -> int:
@@ -52,6 +62,11 @@ class _Units:
         if not self.sizes.whole:
             return x[None]
         return x.transpose(1, 0, 2) if self.sizes.batch_first else x
+
+    def parts(self, reserve: Array) -> tuple[Array, Array, Array]:
+        """Gates, states, and what is saved besides."""
+        held = reserve[0]
+        return held, held[self.ends[0] :], held[self.ends[1] :]
 
     def pool(self) -> int:
         """The pool's address, or 0 where one thread is quicker."""
@@ -81,17 +96,18 @@ class Forward(_Units):
             np.empty, self.dtype, self.hidden, self.batch, self.steps
         )  # fmt: skip
         x = plain(self.stepwise(input)).reshape(steps * batch, -1)
-        gates = gemm.linear(x, w_ih, b_ih)
+        reserve = empty((1, self.room), dtype)
+        parts = self.parts(reserve)
+        gemm.linear_into(parts[0][: self.ends[0]].reshape(self.rows, self.gates), x, w_ih, b_ih)
         panels = empty(self.panels, dtype)
         self.pack(plain(w_hh), panels, hidden)
-        reserve = empty((1, self.of_states + self.of_saved), dtype)
-        held = reserve[0, : self.of_states].reshape(len(states), steps + 1, batch, self.pitch)
+        held = reserve[0, slice(*self.ends)].reshape(len(states), steps + 1, batch, self.pitch)
         for own, given in zip(held, states, strict=True):
             own[0, :, :hidden] = 0 if given is None else given.reshape(batch, hidden)
         out = empty((steps, batch, hidden), dtype)
         self.kernel(
-            self.pool(), gates, zeros((self.gates,), dtype) if b_hh is None else plain(b_hh), out,
-            reserve, reserve[0, self.of_states :], panels, empty(batch * self.gates, dtype),
+            self.pool(), parts[0], zeros((self.gates,), dtype) if b_hh is None else plain(b_hh),
+            out, *parts[1:], panels, empty(batch * self.gates, dtype),
             batch, steps, hidden, self.pitch, *self.sizes.order,
         )  # fmt: skip
         last = [own.copy().reshape(self.state) for own in held[:, steps, :, :hidden]]
@@ -140,8 +156,8 @@ class Backward(_Units):
         moved = empty((steps * batch, self.moved_pitch), dtype)
         sums = np.zeros(self.kind.grads * hidden, dtype)
         self.kernel(
-            self.pool(), np.ascontiguousarray(dy) if self.copies else dy, reserve,
-            reserve[0, self.of_states :], panels, moved, carried, sums, batch, steps, hidden,
+            self.pool(), np.ascontiguousarray(dy) if self.copies else dy, *self.parts(reserve),
+            panels, moved, carried, sums, batch, steps, hidden,
             self.pitch, self.moved_pitch, *self.sizes.order, self.dy_row, self.dy_step,
             int(True in self.to_states),
         )  # fmt: skip
@@ -169,7 +185,7 @@ class Backward(_Units):
         self, by_input: Array, moved: Array, sums: Array, input: Array, reserve: Array
     ) -> tuple[Any, ...]:
         """The gradients of w_ih, w_hh, b_ih, b_hh."""
-        hidden, rows = self.hidden, self.steps * self.batch
+        hidden, rows = self.hidden, self.rows
         parts = [
             slice(place * hidden, (place + gates) * hidden) for _, gates, place in self.segments
         ]
@@ -179,14 +195,14 @@ class Backward(_Units):
             x = plain(x[::-1] if self.sizes.reverse else x).reshape(rows, -1)
             made[0] = gemm.matmul(by_input.T, x)
         if self.to_weights[1]:
-            before = reserve[0, : rows * self.pitch].reshape(rows, self.pitch)[:, :hidden]
-            made[1] = _end_to_end([gemm.matmul(moved[:, part].T, before) for part in parts])
+            states = self.parts(reserve)[1][: rows * self.pitch]
+            before = states.reshape(rows, self.pitch)[:, :hidden]
+            made[1] = np.empty((self.gates, hidden), self.dtype)
+            for (gate, count, _), part in zip(self.segments, parts, strict=True):
+                own = made[1][gate * hidden : (gate + count) * hidden]
+                gemm.matmul_into(own, moved[:, part].T, before)
         if self.to_weights[2]:
             made[2] = sums[: self.gates].copy()
         if self.to_weights[3]:
-            made[3] = _end_to_end([sums[part] for part in parts])
+            made[3] = np.concatenate([sums[part] for part in parts])
         return tuple(made)
-
-
-def _end_to_end(parts: list[Array]) -> Array:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
