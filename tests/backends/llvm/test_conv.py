@@ -16,7 +16,7 @@ from taper.backends.llvm import build, call, machine, pool
 from taper.backends.llvm.conv import Forward
 from taper.backends.llvm.conv_adjoints import InputGrad, WeightGrad
 from taper.backends.llvm.conv_shape import Shape
-from taper.backends.llvm.functions import conv
+from taper.backends.llvm.functions import conv, conv_plans
 
 DTYPES = {"float": np.float32, "double": np.float64}
 # Relative to the largest result; the sums of a check are of some hundred products.
@@ -193,10 +193,10 @@ def test_winograds_method_waits_until_it_is_asked_for(monkeypatch):
     s = WINOGRAD["many channels"]
 
     monkeypatch.delenv("TAPER_WINOGRAD", raising=False)
-    assert conv._strategy(s, np.dtype("f")) == ""
+    assert conv_plans.strategy(s, np.dtype("f")) == ""
     monkeypatch.setenv("TAPER_WINOGRAD", "1")
-    assert conv._strategy(s, np.dtype("f")) == "winograd"
-    assert conv._strategy(SHAPES["odd sizes"], np.dtype("f")) == ""
+    assert conv_plans.strategy(s, np.dtype("f")) == "winograd"
+    assert conv_plans.strategy(SHAPES["odd sizes"], np.dtype("f")) == ""
 
 
 @pytest.mark.parametrize("name", LARGE)

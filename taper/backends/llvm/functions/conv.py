@@ -11,20 +11,16 @@ gradient of the input. It takes about half the time, and its errors are about te
 
 from __future__ import annotations
 
-import os
+import importlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from taper.backends import convolution as reference
-from taper.backends.llvm import build, call, conv_winograd, pool
-from taper.backends.llvm.conv import Forward
-from taper.backends.llvm.conv_adjoints import InputGrad, WeightGrad
-from taper.backends.llvm.conv_shape import Shape
+from taper.backends.llvm import call
 from taper.backends.llvm.functions.conv_volumes import Volumes, in_depth
 from taper.backends.llvm.functions.gemm import Plans
-from taper.backends.llvm.machine import host
 from taper.backends.windows import widened
 
 PUBLISHED = (
@@ -37,123 +33,16 @@ PUBLISHED = (
 Sizes = tuple[int, ...]
 Array = np.ndarray
 
-_ELEMENTS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
-# Ranges that a batch is cut into at most; each has scratch of its own.
-_RANGES = 32
-# Products of a batch from which on handing ranges to threads pays.
-_PARALLEL = 1_000_000
-_has_calls = call.has_fast_calls()
+ELEMENTS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 
 
-def _shape(
-    channels: int,
-    outputs: int,
-    size: Sizes,
-    out: Sizes,
-    kernel: Sizes,
-    stride: Sizes,
-    padding: Sizes,
-    dilation: Sizes,
-    groups: int,
-) -> Shape | None:
-    """The kernels' name of a convolution, if they know it."""
-    if len(size) > 2 or not _has_calls or min(padding) < 0:
-        return None
-    if 0 in (channels, outputs, *size, *out, *kernel):
-        return None
-    if len(size) == 1:
-        height: Any = (1,)
-        size, out, kernel, stride, dilation = (
-            height + each for each in (size, out, kernel, stride, dilation)
-        )
-        padding = (0, *padding)
-    return Shape(channels, outputs, size, out, kernel, stride, padding, dilation, groups)  # type: ignore[arg-type]  # two sizes each
-
-
-def _entry(library: build.Library, name: str) -> Callable[..., None]:
-    return call.builtin(f"{type(library.spec).__name__}_{name}", library.addresses[name])
-
-
-class _Convolve:
-    """A kernel that packs a weight and runs over images, ready to be called."""
-
-    __slots__ = ("element", "entry", "library", "out", "pack", "products", "scratch", "spare")
-
-    def __init__(self, spec: Forward | InputGrad, out: Sizes, dtype: np.dtype) -> None:
-        self.library = build.library(spec)  # the code lives as long as it is held
-        self.pack = _entry(self.library, "pack_entry")
-        self.entry = _entry(self.library, "entry")
-        self.out, self.element, self.products = out, dtype, spec.shape.products
-        self.scratch = spec.scratch(host(), 1)
-        self.spare = spec.scratch(host(), 2) - self.scratch
-
-    def __call__(self, x: Array, w: Array, *bias: Array) -> Array:
-        images = len(x)
-        piece = -(-images // _RANGES)
-        ranges = -(-images // piece)
-        threads = pool.address() if images * self.products > _PARALLEL else 0
-        y = np.empty((images, *self.out), self.element)
-        own = self.scratch + (ranges - 1) * self.spare if threads else self.scratch
-        scratch = np.empty(own, self.element)
-        self.pack(w, scratch)
-        self.entry(threads, x, *bias, y, scratch, piece, images, ranges)
-        return y
-
-
-class _WeightGrad:
-    """The kernel of the weight's gradient, ready to be called."""
-
-    __slots__ = (
-        "element", "entry", "finish", "library", "outputs", "piece", "products", "scratch", "spare", "sums",
-        "w",
-    )  # fmt: skip
-
-    def __init__(self, spec: WeightGrad, w: Sizes, dtype: np.dtype) -> None:
-        self.library = build.library(spec)  # the code lives as long as it is held
-        self.entry = _entry(self.library, "entry")
-        self.finish = _entry(self.library, "finish_entry")
-        self.w, self.outputs, self.element = w, w[0], dtype
-        self.piece, self.products = spec.piece, spec.shape.products
-        self.sums = spec.sums(host())
-        self.scratch = spec.scratch(host(), 1)
-        self.spare = spec.scratch(host(), 2) - self.scratch
-
-    def __call__(self, x: Array, grad: Array) -> tuple[Array, Array]:
-        images = len(x)
-        piece = self.piece(images)
-        ranges = -(-images // piece)
-        sums = np.empty(ranges * self.sums, self.element)
-        threads = pool.address() if images * self.products > _PARALLEL else 0
-        own = self.scratch + (ranges - 1) * self.spare if threads else self.scratch
-        scratch = np.empty(own, self.element)
-        dw, db = np.empty(self.w, self.element), np.empty(self.outputs, self.element)
-        self.entry(threads, x, grad, sums, scratch, piece, images, ranges)
-        self.finish(sums, dw, db, ranges)
-        return dw, db
-
-
-def _plain(*arrays: Array | None) -> bool:
-    """Whether kernels take these: of one dtype that they know."""
-    return _known(*(None if a is None else a.dtype for a in arrays))
+def known(*dtypes: np.dtype | None) -> bool:
+    """Whether kernels take arrays of these dtypes: all of one that they know."""
+    return dtypes[0] in ELEMENTS and all(d is None or d == dtypes[0] for d in dtypes)
 
 
 def _is_half(dtype: np.dtype) -> bool:
     return dtype.itemsize == 2 and dtype.kind in "fV"
-
-
-def _known(*dtypes: np.dtype | None) -> bool:
-    return dtypes[0] in _ELEMENTS and all(d is None or d == dtypes[0] for d in dtypes)
-
-
-def _strategy(shape: Shape, dtype: np.dtype) -> str:
-    """What is asked for; empty for the kernels' own choice."""
-    if os.environ.get("TAPER_WINOGRAD") != "1":
-        return ""
-    suits = conv_winograd.suits(
-        shape.outputs, shape.channels, shape.kernel, shape.stride, shape.dilation, shape.padding,
-        shape.groups, host().lanes(dtype.itemsize),
-    )  # fmt: skip
-    return "winograd" if suits else ""
 
 
 def _volumes(
@@ -165,34 +54,26 @@ def _volumes(
     *arrays: Array | None,
 ) -> Volumes | None:
     """How kernels for images serve these volumes, if they do."""
-    if len(kernel) != 3 or not _has_calls or min(padding) < 0 or not _plain(*arrays):
+    if len(kernel) != 3 or not call.has_fast_calls() or min(padding) < 0:
+        return None
+    if not known(*(None if a is None else a.dtype for a in arrays)):
         return None
     if any(a is not None and not a.size for a in arrays):
         return None
     return Volumes(kernel, stride, padding, dilation, groups)
 
 
-def _new_forward(
-    x: Sizes,
-    w: Sizes,
-    dtype: np.dtype,
-    w_dtype: np.dtype,
-    bias: np.dtype | None,
-    stride: Sizes,
-    padding: Sizes,
-    dilation: Sizes,
-    groups: int,
-) -> Any:
-    """From the shapes of an image and the weight to the kernel, or None."""
-    out = reference.out_size(x[1:], w[2:], stride, padding, dilation)
-    shape = _shape(x[0], w[0], x[1:], out, w[2:], stride, padding, dilation, groups)
-    if shape is None or not _known(dtype, w_dtype, bias):
-        return None
-    spec = Forward(shape, _ELEMENTS[dtype], _strategy(shape, dtype), bias=bias is not None)
-    return _Convolve(spec, (w[0], *out), dtype)
+def _made(name: str) -> Callable[..., Any]:
+    """What makes a plan. The kernels' generators are not loaded before there is one to make."""
+
+    def make(*key: Any) -> Any:
+        plans = importlib.import_module("taper.backends.llvm.functions.conv_plans")
+        return getattr(plans, name)(*key)
+
+    return make
 
 
-_forward = Plans(_new_forward)
+_forward = Plans(_made("forward"))
 
 
 def convolution(
@@ -237,27 +118,7 @@ def _without_kernel(
     return deep.forward(x, w, bias, out, convolution)
 
 
-def _new_input_grad(
-    grad: Sizes,
-    w: Sizes,
-    size: Sizes,
-    dtype: np.dtype,
-    w_dtype: np.dtype,
-    stride: Sizes,
-    padding: Sizes,
-    dilation: Sizes,
-    groups: int,
-) -> Any:
-    """From the shapes of an image's gradient and the weight to the kernel, or None."""
-    channels = w[1] * groups
-    shape = _shape(channels, w[0], size, grad[1:], w[2:], stride, padding, dilation, groups)
-    if shape is None or not _known(dtype, w_dtype):
-        return None
-    spec = InputGrad(shape, _ELEMENTS[dtype], _strategy(shape, dtype))
-    return _Convolve(spec, (channels, *size), dtype)
-
-
-_input_grad = Plans(_new_input_grad)
+_input_grad = Plans(_made("input_grad"))
 
 
 def convolution_transposed(
@@ -284,27 +145,7 @@ def convolution_transposed(
     return found(np.ascontiguousarray(grad), np.ascontiguousarray(w))
 
 
-def _new_weight_grad(
-    x: Sizes,
-    grad: Sizes,
-    kernel: Sizes,
-    dtype: np.dtype,
-    grad_dtype: np.dtype,
-    stride: Sizes,
-    padding: Sizes,
-    dilation: Sizes,
-    groups: int,
-    bias: bool,
-) -> Any:
-    """From the shapes of an image and its result's gradient to the kernel, or None."""
-    shape = _shape(x[0], grad[0], x[1:], grad[1:], kernel, stride, padding, dilation, groups)
-    if shape is None or not _known(dtype, grad_dtype):
-        return None
-    spec = WeightGrad(shape, _ELEMENTS[dtype], bias=bias)
-    return _WeightGrad(spec, (grad[0], x[0] // groups, *kernel), dtype)
-
-
-_weight_grad = Plans(_new_weight_grad)
+_weight_grad = Plans(_made("weight_grad"))
 
 
 def _weight_and_bias(
