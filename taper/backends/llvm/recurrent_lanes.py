@@ -168,29 +168,16 @@ class _Group:
         f.loop(0, count, block, lanes)
 
 
-@dataclass(frozen=True)
-class _Tape:
-    """Places in the tape of a group, in elements."""
-
-    f: Function
-    base: Pointer
-    cell: Cell
-    inputs: int
-    hidden: int
-    lanes: int
-    number: Value
-
-    def _vectors(self) -> tuple[Any, Any, Any]:
-        steps = self.f.arg("steps")
-        states = self.cell.states * self.hidden
-        x = steps * self.inputs + self.lanes
-        return x, (steps + 1) * states, steps * (self.cell.saved * self.hidden)
-
-    def parts(self) -> tuple[Pointer, Pointer, Pointer]:
-        """The input, the states, and what is saved."""
-        x, states, saved = self._vectors()
-        first = self.base.at(self.number * ((x + states + saved) * self.lanes))
-        return first, first.at(x * self.lanes), first.at((x + states) * self.lanes)
+def _tape(
+    f: Function, element: str, cell: Cell, inputs: int, hidden: int, number: Value
+) -> tuple[Pointer, Pointer, Pointer]:
+    """The input, the states, and what is saved, in the tape of a group."""
+    lanes, steps = f.module.lanes(element), f.arg("steps")
+    x = steps * inputs + lanes
+    states = (steps + 1) * (cell.states * hidden)
+    saved = steps * (cell.saved * hidden)
+    first = f.pointer("tape", element).at(number * ((x + states + saved) * lanes))
+    return first, first.at(x * lanes), first.at((x + states) * lanes)
 
 
 def tape_vectors(cell: str, inputs: int, hidden: int, lanes: int) -> tuple[int, int]:
@@ -265,8 +252,7 @@ class LanesForward:
         cell, element, hidden = CELLS[self.cell], self.element, self.hidden
         group = _Group(f, element, number)
         lanes = group.lanes
-        tape = _Tape(f, f.pointer("tape", element), cell, self.inputs, hidden, lanes, number)
-        seen, states, saved = tape.parts()
+        seen, states, saved = _tape(f, element, cell, self.inputs, hidden, number)
         x, y = f.pointer("x", element), f.pointer("y", element)
         of_x, of_y = group.offsets(f.arg("x_row")), group.offsets(hidden)
         # The slack is written too, so that the tape is the same each time.
@@ -437,8 +423,7 @@ class LanesBackward:
         group = _Group(f, element, number)
         lanes = group.lanes
         steps = f.arg("steps")
-        tape = _Tape(f, f.pointer("tape", element), cell, self.inputs, hidden, lanes, number)
-        seen, states, saved = tape.parts()
+        seen, states, saved = _tape(f, element, cell, self.inputs, hidden, number)
         slots = cell.grads * hidden
         moved = arrived.at((steps * hidden + lanes) * lanes)
         to_x = moved.at(steps * (slots * lanes))

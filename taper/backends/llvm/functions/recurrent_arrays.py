@@ -16,6 +16,8 @@ ELEMENTS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 
 # Multiplications, in a step or together, from which threads pay.
 PARALLEL = 1 << 19
+# Multiplications in a call from which it lets other threads of the program run.
+LONG = 1 << 25
 
 
 @dataclass(frozen=True)
@@ -85,10 +87,10 @@ _kept: list[build.Library] = []  # the code must outlive its callers
 
 
 @functools.cache
-def function(spec: Any, name: str) -> Callable[..., None]:
-    """An exported kernel as a Python function."""
+def function(spec: Any, name: str, long: bool) -> Callable[..., None]:
+    """An exported kernel as a Python function, which lets go of the interpreter if `long`."""
     library = build.library(spec)
     _kept.append(library)
-    if call.has_fast_calls():
+    if call.has_fast_calls() and not long:
         return call.builtin(name, library.addresses[name + "_entry"])
     return call.through_ctypes(library.addresses[name], getattr(spec, name + "_kinds"))

@@ -14,6 +14,7 @@ from taper.backends.llvm import pool
 from taper.backends.llvm.functions import gemm
 from taper.backends.llvm.functions.recurrent_arrays import (
     ELEMENTS,
+    LONG,
     PARALLEL,
     Array,
     Sizes,
@@ -50,7 +51,8 @@ class _Units:
         saved = (kind.saved - in_place(sizes.cell)) * sizes.hidden
         self.ends = rows * self.gates, rows * self.gates + of_states
         self.room = self.ends[1] + rows * saved
-        self.parallel = sizes.batch * self.gates * sizes.hidden >= PARALLEL
+        products = sizes.batch * self.gates * sizes.hidden
+        self.parallel, self.long = products >= PARALLEL, products * sizes.steps >= LONG
 
     def odd_lines(self, count: int) -> int:
         """Elements in a row of `count`: rows an odd number of cache lines apart do not compete."""
@@ -79,7 +81,8 @@ class Forward(_Units):
     def __init__(self, sizes: Sizes, strides: tuple[int, ...]) -> None:
         super().__init__(sizes)
         spec = UnitsForward(sizes.cell, self.element)
-        self.pack, self.kernel = function(spec, "pack"), function(spec, "steps")
+        self.pack = function(spec, "pack", False)
+        self.kernel = function(spec, "steps", self.long)
         self.panels = room(host(), self.element, self.gates, self.hidden)
 
     def run(
@@ -124,7 +127,8 @@ class Backward(_Units):
     ) -> None:
         super().__init__(sizes)
         spec = UnitsBackward(sizes.cell, self.element)
-        self.pack, self.kernel = function(spec, "pack"), function(spec, "steps")
+        self.pack = function(spec, "pack", False)
+        self.kernel = function(spec, "steps", self.long)
         self.segments = segments(sizes.cell)
         self.panels = sum(
             room(host(), self.element, self.hidden, count * self.hidden)
