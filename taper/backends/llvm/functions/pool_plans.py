@@ -1,0 +1,136 @@
+"""Kernels of pooling made ready to be called: from sizes and dtypes to the function that runs them.
+
+functions/pool.py remembers what is made here, and imports this file when the first is needed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from taper.backends import pooling as reference
+from taper.backends.llvm import build, call, pool
+from taper.backends.llvm.functions.conv import ELEMENTS, convolution_transposed
+from taper.backends.llvm.machine import host
+from taper.backends.llvm.pooling import (
+    MOST_POSITIONS,
+    AvgPool,
+    AvgPoolGrad,
+    MaxPool,
+    MaxPoolGrad,
+    Windows,
+)
+
+Sizes = tuple[int, ...]
+Array = np.ndarray
+
+# Ranges that planes are cut into at most; each has scratch of its own.
+_RANGES = 32
+# Elements of a batch from which on handing ranges to threads pays.
+_PARALLEL = 100_000
+
+
+def _windows(
+    size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, out: Sizes
+) -> Windows | None:
+    """The kernels' name of some windows, if they know them."""
+    if len(size) > 2 or not call.has_fast_calls() or 0 in size or 0 in out:
+        return None
+    if np.prod(kernel) > MOST_POSITIONS:
+        return None
+    fields: list[Any] = [size, out, kernel, stride, padding, dilation]
+    if len(size) == 1:
+        fields = [(n, *f) for n, f in zip((1, 1, 1, 1, 0, 1), fields, strict=True)]
+    return Windows(*fields)
+
+
+class _Run:
+    """A kernel, ready to be called on arrays that end with its result."""
+
+    __slots__ = ("elements", "entry", "library", "scratch", "spare")
+
+    def __init__(self, spec: Any) -> None:
+        self.library = build.library(spec)  # the code lives as long as it is held
+        self.entry = call.builtin(type(spec).__name__, self.library.addresses["entry"])
+        self.elements = spec.windows.size[0] * spec.windows.size[1]
+        self.scratch = spec.scratch(host(), 1)
+        self.spare = spec.scratch(host(), 2) - self.scratch
+
+    def __call__(self, planes: int, *arrays: Array) -> Array:
+        threads = pool.address() if planes * self.elements > _PARALLEL else 0
+        piece = -(-planes // _RANGES)
+        ranges = -(-planes // piece)
+        own = self.scratch + (ranges - 1) * self.spare if threads else self.scratch
+        made = arrays[-1]
+        self.entry(threads, *arrays, np.empty(own, made.dtype), piece, planes, ranges)
+        return made
+
+
+class _Overlapping:
+    """Adjoint of a mean over windows that overlap: of a convolution with ones, plane by plane."""
+
+    __slots__ = ("by", "geometry", "ones")
+
+    def __init__(
+        self,
+        dtype: np.dtype,
+        size: Sizes,
+        kernel: Sizes,
+        stride: Sizes,
+        padding: Sizes,
+        out: Sizes,
+        whole: bool,
+        override: int | None,
+    ) -> None:
+        divisor = reference.divisor(size, kernel, stride, padding, out, whole, override)
+        self.by = np.asarray(divisor, dtype)
+        self.ones = np.ones((1, 1, *kernel), dtype)
+        self.geometry = (size, stride, padding, (1,) * len(kernel), 1)
+
+    def __call__(self, planes: int, grad: Array, _: None, made: Array) -> Array:
+        share = (grad / self.by).reshape(planes, 1, *grad.shape[grad.ndim - self.ones.ndim + 2 :])
+        return convolution_transposed(share, self.ones, *self.geometry).reshape(made.shape)
+
+
+def maximum(
+    kind: str,
+    size: Sizes,
+    dtype: np.dtype,
+    grad: np.dtype,
+    kernel: Sizes,
+    stride: Sizes,
+    padding: Sizes,
+    dilation: Sizes,
+    out: Sizes,
+) -> _Run | None:
+    """The kernel of a maximum or its adjoint, or None."""
+    windows = _windows(size, kernel, stride, padding, dilation, out)
+    if windows is None or dtype not in ELEMENTS or grad != dtype:
+        return None
+    spec = MaxPool if kind == "values" else MaxPoolGrad
+    return _Run(spec(windows, ELEMENTS[dtype]))
+
+
+def mean(
+    kind: str,
+    size: Sizes,
+    dtype: np.dtype,
+    kernel: Sizes,
+    stride: Sizes,
+    padding: Sizes,
+    out: Sizes,
+    whole: bool,
+    override: int | None,
+) -> Any:
+    """The kernel of a mean or its adjoint with its array of divisors, or None."""
+    windows = _windows(size, kernel, stride, padding, (1,) * len(kernel), out)
+    if windows is None or dtype not in ELEMENTS:
+        return None
+    if kind == "gradient" and not windows.apart:
+        return _Overlapping(dtype, size, kernel, stride, padding, out, whole, override), None
+    divisor = reference.divisor(size, kernel, stride, padding, out, whole, override)
+    same = np.ndim(divisor) == 0
+    table = np.zeros(1, dtype) if same else np.array(np.broadcast_to(divisor, out), dtype)
+    spec = AvgPool if kind == "values" else AvgPoolGrad
+    return _Run(spec(windows, ELEMENTS[dtype], float(divisor) if same else 0.0)), table
