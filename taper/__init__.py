@@ -63,6 +63,7 @@ _MODULES = frozenset(
     [
         "__config__",
         "_dynamo",
+        "accelerator",
         "amp",
         "autograd",
         "backends",
@@ -70,6 +71,7 @@ _MODULES = frozenset(
         "cpu",
         "cuda",
         "distributed",
+        "distributions",
         "fft",
         "func",
         "jit",
