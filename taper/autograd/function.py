@@ -48,7 +48,7 @@ class FunctionCtx:
         """
         if self._saved is None:
             raise GradError(FREED)
-        node = None if self._node is None else self._node()
+        node: Any = None if self._node is None else self._node()
         restored: list[Tensor | None] = []
         for item in self._saved:
             if item is None:
