@@ -146,10 +146,7 @@ def op(cls: type[Op]) -> Any:
     if cls.elements:
         from taper import backends
 
-        math = backends.math()
-        made.run = math.fuse(made.run)
-        if vjp is not None and not made.wants_needs:
-            made.vjp = math.fuse_vjp(made.vjp)
+        backends.math().fuse(made)
     if REGISTRY.setdefault(cls.__name__, made) is not made:
         raise TypeError(f"two ops are called {cls.__name__}")
     return made

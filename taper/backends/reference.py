@@ -76,9 +76,8 @@ def _call(op: Any, *inputs: Any, **attrs: Any) -> Any:
 _FAMILIES = ("convolution", "gathering", "pooling", "recurrent", "rows", "scans", "selection", "special")
 
 
-def _plain(formula: Callable[..., Any]) -> Callable[..., Any]:
-    """The formula, or derivative, as it is: numpy runs it step by step."""
-    return formula
+def _fuse(op: Any) -> None:
+    """Prepares an op whose elements are computed by themselves. numpy runs it step by step."""
 
 
 def _update_rule(*rule: Any) -> bool:
@@ -112,8 +111,7 @@ math.__dict__.update(
     asarray=np.asarray,
     draws={},  # kernels of random fills by name: generator/kernels.py
     update_rule=_update_rule,
-    fuse=_plain,
-    fuse_vjp=_plain,
+    fuse=_fuse,
     linear=linear,
     matmul=matmul,
 )

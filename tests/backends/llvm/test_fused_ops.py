@@ -9,6 +9,7 @@ pytest.importorskip("llvmlite")
 
 from op_samples import ATTRS, DOMAIN, INTEGER
 from taper.backends import reference
+from taper.backends.llvm import build
 from taper.backends.llvm.functions import pointwise as functions
 from taper.op import REGISTRY, VALUE
 from taper.ops import load_all
@@ -109,39 +110,68 @@ def test_a_derivative_as_one_kernel_agrees_with_numpy(name, special):
                 near(got, right, dtype)
 
 
-def test_an_attribute_that_changes_at_each_call_stops_making_kernels():
-    from taper.backends.llvm import build
+class Plain:
+    """An op with what @op would have filled in."""
 
-    calls = []
-    run = functions.fuse(lambda m, x, *, by: calls.append(1) or (x * by + 1) * by)
+    def __init__(self, run, vjp=None) -> None:
+        self.run, self.vjp, self.wants_needs = run, vjp, False
+
+
+def test_an_attribute_that_changes_at_each_call_stops_making_kernels():
+    op = Plain(lambda m, x, *, by: (x * by + 1) * by)
+    functions.fuse(op)
     x = np.ones(1000, np.float32)
     before = build.counts["compiled"] + build.counts["disk"]
     for i in range(100):
-        np.testing.assert_array_equal(run(reference.math, x, by=float(i)), (x * i + 1) * i)
+        np.testing.assert_array_equal(
+            op.run(reference.math, x, by=i + 0.5), (x * (i + 0.5) + 1) * (i + 0.5)
+        )
 
     made = build.counts["compiled"] + build.counts["disk"] - before
     assert made == functions.MOST_WAYS
 
 
-def test_a_single_step_and_few_elements_stay_with_numpy():
-    seen = []
-
-    def formula(m, x):
-        seen.append(m)
+def test_an_op_of_a_single_step_is_given_back_as_it_was():
+    def plain(m, x):
         return x + 1
 
-    functions.fuse(formula)(reference.math, np.ones(1000, np.float32))
-    assert seen[-1] is reference.math
-    seen.clear()
-    functions.fuse(lambda m, x: seen.append(m) or x * x + 1)(reference.math, np.ones(4, np.float32))
+    op = Plain(plain)
+    functions.fuse(op)
+    assert op.run is not plain
+
+    np.testing.assert_array_equal(op.run(reference.math, np.ones(1000)), np.full(1000, 2.0))
+    assert op.run is plain
+
+
+def test_few_elements_stay_with_numpy():
+    seen = []
+    op = Plain(lambda m, x: seen.append(m) or x * x + 1)
+    functions.fuse(op)
+
+    op.run(reference.math, np.ones(4, np.float32))
+
     assert seen == [reference.math]
 
 
+def test_numbers_among_the_operands_are_given_at_run_time():
+    op = Plain(lambda m, x, y, scale: x * scale + y * scale)
+    functions.fuse(op)
+    x, y = np.random.default_rng(0).normal(size=(2, 500)).astype(np.float32)
+    before = dict(build.counts)
+    for scale in (2.0, 3, 0.25):
+        found = op.run(reference.math, x, y, scale)
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, x * scale + y * scale)
+
+    assert sum(build.counts.values()) - sum(before.values()) == 2  # one for ints, one for floats
+
+
 def test_a_gradient_that_passes_through_is_not_copied():
-    run = functions.fuse_vjp(lambda m, grad, out, x, y: (grad, grad * y * y, None))
+    op = Plain(lambda m, *x: x[0], lambda m, grad, out, x, y: (grad, grad * y * y, None))
+    functions.fuse(op)
     grad, x, y = np.random.default_rng(0).normal(size=(3, 500))
 
-    to_x, to_y, none = run(reference.math, grad, None, x, y)
+    to_x, to_y, none = op.vjp(reference.math, grad, None, x, y)
 
     assert to_x is grad and none is None
     np.testing.assert_array_equal(to_y, grad * y * y)

@@ -8,7 +8,7 @@ all of one layout without gaps, or broadcast together in rows. Others go to nump
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -135,7 +135,7 @@ class Formula:
         self._kernels: dict[Any, Kernel] = {}
         self._layouts: dict[Any, Any] = {}
 
-    def run(self, arrays: list[Array], numbers: list[float]) -> list[Array] | None:
+    def run(self, arrays: Sequence[Array], numbers: Sequence[float]) -> list[Array] | None:
         """The outputs on arrays that broadcast together; None where it needs numpy."""
         first = arrays[0]
         shape = first.shape
@@ -144,12 +144,18 @@ class Formula:
         for x in arrays[1:]:
             if x.shape != shape or not x.flags.c_contiguous:
                 return self._run_broadcast(arrays, numbers)
-        if first.size < LEAST:
+        size = first.size
+        if size < LEAST:
             return None
-        return self._run_flat(arrays, numbers, [_empty(shape, code) for code in self.dtypes])
+        made = [_empty(shape, code) for code in self.dtypes]
+        kernel = self.flat
+        if kernel is None:
+            return self._run_flat(arrays, numbers, made)
+        kernel(0 if size < PARALLEL else pool.address(), *arrays, *made, *numbers, size)
+        return made
 
     def _run_flat(
-        self, arrays: list[Array], numbers: list[float], made: list[Array]
+        self, arrays: Sequence[Array], numbers: Sequence[float], made: list[Array]
     ) -> list[Array]:
         kernel = self.flat
         if kernel is None:
@@ -158,7 +164,9 @@ class Formula:
         kernel(threads(size), *arrays, *made, *numbers, size)
         return made
 
-    def _run_broadcast(self, arrays: list[Array], numbers: list[float]) -> list[Array] | None:
+    def _run_broadcast(
+        self, arrays: Sequence[Array], numbers: Sequence[float]
+    ) -> list[Array] | None:
         key = tuple([(x.shape, x.strides) for x in arrays])
         layouts = self._layouts
         layout = layouts.get(key, layouts)
@@ -176,7 +184,7 @@ class Formula:
         kernel(threads(size), *arrays, *made, *numbers, *rest)
         return made
 
-    def _layout(self, arrays: list[Array]) -> Any:
+    def _layout(self, arrays: Sequence[Array]) -> Any:
         """The kernel, the result's shape, the last arguments and the size; "dense"; or None."""
         first = arrays[0]
         if dense(first) and all(
@@ -266,40 +274,98 @@ def fused(formula: Callable[..., Any], *operands: Any, **attrs: Any) -> Any:
     return made if made is None else made[0] if len(made) == 1 else tuple(made)
 
 
-def fuse(formula: Callable[..., Any]) -> Callable[..., Any]:
-    """A formula that on arrays runs as one kernel, where that saves a pass over them.
+class _Way:
+    """What an op does with operands of some dtypes: by a kernel, or not if `formula` is None."""
+
+    __slots__ = ("arrays", "derivative", "formula", "numbers")
+
+    def __init__(
+        self, body: Callable[..., Any], operands: Any, attrs: Any, derivative: bool
+    ) -> None:
+        places = range(len(operands))
+        self.arrays: Any = [i for i in places if type(operands[i]) is _ndarray]
+        self.numbers: Any = [i for i in places if type(operands[i]) in (int, float)]
+        if len(self.arrays) == len(operands):
+            self.arrays = None  # all of them
+        self.formula: Formula | None = None
+        self.derivative: _Derivative | None = None
+        kinds = _kinds(operands)
+        if kinds is None:
+            return
+        if derivative:
+            self.derivative = _Derivative(body, kinds, attrs)
+            self.formula = self.derivative.formula
+        else:
+            self.formula = _worthwhile(_formula(body, kinds, attrs))
+
+    def run(self, operands: Any) -> list[Array] | None:
+        """The kernel's outputs; None where it needs numpy."""
+        if self.arrays is None:
+            return self.formula.run(operands, ())  # type: ignore[union-attr]
+        return self.formula.run(  # type: ignore[union-attr]
+            [operands[i] for i in self.arrays], [float(operands[i]) for i in self.numbers]
+        )
+
+
+def fuse(op: Any) -> None:
+    """Lets an op, and its derivative, run on arrays as one kernel where that saves a pass over them.
 
     An attribute is part of the kernel; of one that changes from call to call only the first few
-    values have kernels.
+    values have kernels. A function of the op that never pays is given back as it was.
     """
-    known: dict[Any, Formula | None] = {}
+    op.run = _fused(op, "run", False)
+    if op.vjp is not None and not op.wants_needs:
+        op.vjp = _fused(op, "vjp", True)
+
+
+def _fused(op: Any, name: str, derivative: bool) -> Callable[..., Any]:
+    body = getattr(op, name)
+    ways: dict[Any, _Way] = {}
 
     def run(m: Any, *operands: Any, **attrs: Any) -> Any:
-        for x in operands:
-            if type(x) is _ndarray:
-                if x.size < LEAST:
-                    break
-                kinds = _kinds(operands)
-                if kinds is None:
-                    break
-                try:
-                    key = (kinds, *attrs.items()) if attrs else kinds
-                    found = known.get(key, known)
-                except TypeError:  # an attribute that cannot be a key
-                    break
-                if found is known:
-                    found = None
-                    if len(known) < MOST_WAYS:
-                        found = known[key] = _worthwhile(_formula(formula, kinds, attrs))
-                if found is None:
-                    break
-                made = found.run(*_split(operands))  # type: ignore[union-attr]
-                if made is None:
-                    break
+        first = operands[0]
+        if type(first) is not _ndarray:
+            first = operands[-1]
+            if type(first) is not _ndarray:
+                return body(m, *operands, **attrs)
+        if first.size < LEAST:
+            return body(m, *operands, **attrs)
+        key: Any = [x.dtype if type(x) is _ndarray else type(x) for x in operands]
+        if attrs:
+            key += attrs.items()
+        key = tuple(key)
+        try:
+            way = ways.get(key)
+        except TypeError:  # an attribute that cannot be a key
+            return body(m, *operands, **attrs)
+        if way is None:
+            if len(ways) >= MOST_WAYS:
+                return body(m, *operands, **attrs)
+            way = ways[key] = _Way(body, operands, attrs, derivative)
+            if way.formula is None and not attrs and first.dtype in _FLOATING:
+                # It will not be better for others of its dtypes.
+                setattr(op, name, body)
+        if way.formula is not None:
+            made = way.run(operands)
+            if made is not None:
+                if way.derivative is not None:
+                    return way.derivative.gradients(first, made)
                 return made[0] if len(made) == 1 else tuple(made)
-        return formula(m, *operands, **attrs)
+        return body(m, *operands, **attrs)
 
     return run
+
+
+_FLOATING = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def _worthwhile(found: Formula | None) -> Formula | None:
+    """The formula if it takes numpy several passes."""
+    if found is None:
+        return None
+    names = [step[0] for step in found.program.steps]
+    count = sum(name not in ("input", "number", "constant", "astype") for name in names)
+    return found if count > 1 else None
 
 
 class _Derivative:
@@ -342,46 +408,8 @@ class _Derivative:
 _NONE, _GRAD = -1, -2
 
 
-def fuse_vjp(vjp: Callable[..., Any]) -> Callable[..., Any]:
-    """A derivative that on arrays runs as one kernel, where that saves a pass over them."""
-    known: dict[Any, _Derivative] = {}
-
-    def run(m: Any, grad: Any, *operands: Any, **attrs: Any) -> Any:
-        if type(grad) is not _ndarray or grad.size < LEAST:
-            return vjp(m, grad, *operands, **attrs)
-        given = (grad, *operands)
-        kinds = _kinds(given)
-        if kinds is None:
-            return vjp(m, *given, **attrs)
-        try:
-            key = (kinds, *attrs.items()) if attrs else kinds
-            found = known.get(key)
-        except TypeError:  # an attribute that cannot be a key
-            return vjp(m, *given, **attrs)
-        if found is None:
-            if len(known) >= MOST_WAYS:
-                return vjp(m, *given, **attrs)
-            found = known[key] = _Derivative(vjp, kinds, attrs)
-        if found.formula is not None:
-            made = found.formula.run(*_split(given))
-            if made is not None:
-                return found.gradients(grad, made)
-        return vjp(m, *given, **attrs)
-
-    return run
-
-
-def _worthwhile(found: Formula | None) -> Formula | None:
-    """The formula if it takes numpy several passes."""
-    if found is None:
-        return None
-    names = [step[0] for step in found.program.steps]
-    count = sum(name not in ("input", "number", "constant", "astype") for name in names)
-    return found if count > 1 else None
-
-
 def rows_of(
-    arrays: list[Array], shape: tuple[int, ...]
+    arrays: Sequence[Array], shape: tuple[int, ...]
 ) -> tuple[list[int], list[list[int]], int] | None:
     """(outer extents, strides of each array in elements, inner extent), dimensions merged.
 
@@ -425,4 +453,4 @@ def rows_of(
 
 
 PUBLISHED = ("exp", "exp2", "expm1", "log", "log2", "log1p", "tanh", "sigmoid", "erf", "sin", "cos",
-             "fused", "fuse", "fuse_vjp")  # fmt: skip
+             "fused", "fuse")  # fmt: skip
