@@ -24,6 +24,15 @@ CASES = {
     "LogNormal": lambda d, t: d.LogNormal(t([0.0, 0.5]), t([1.0, 0.5])),
     "HalfNormal": lambda d, t: d.HalfNormal(t([1.0, 0.5])),
     "Gumbel": lambda d, t: d.Gumbel(t([0.0, 0.5]), t([1.0, 0.5])),
+    "Weibull": lambda d, t: d.Weibull(t([1.0, 0.5]), t([1.5, 2.0])),
+    "Pareto": lambda d, t: d.Pareto(t([1.0, 0.5]), t([2.5, 3.0])),
+    "HalfCauchy": lambda d, t: d.HalfCauchy(t([1.0, 0.5])),
+    "InverseGamma": lambda d, t: d.InverseGamma(t([2.5, 3.0]), t([1.0, 0.5])),
+    "Kumaraswamy": lambda d, t: d.Kumaraswamy(t([1.5, 3.0]), t([1.0, 0.5])),
+    "FisherSnedecor": lambda d, t: d.FisherSnedecor(t([1.5, 3.0]), t([5.0, 6.0])),
+    "NegativeBinomial": lambda d, t: d.NegativeBinomial(5, t([0.3, 0.6])),
+    "RelaxedBernoulli": lambda d, t: d.RelaxedBernoulli(t(0.5), t([0.3, 0.6])),
+    "RelaxedOneHotCategorical": lambda d, t: d.RelaxedOneHotCategorical(t(0.5), t([0.3, 0.6, 0.1])),
     "Bernoulli": lambda d, t: d.Bernoulli(t([0.3, 0.8])),
     "Geometric": lambda d, t: d.Geometric(t([0.3, 0.8])),
     "Binomial": lambda d, t: d.Binomial(5, logits=t([0.3, -0.8])),
@@ -45,7 +54,7 @@ CASES = {
 }
 CONTINUOUS = [
     "Normal", "Laplace", "Cauchy", "Uniform", "Exponential", "Gamma", "LogNormal", "HalfNormal",
-    "Gumbel", "TransformedDistribution",
+    "Gumbel", "TransformedDistribution", "Weibull", "Pareto", "HalfCauchy", "Kumaraswamy",
 ]  # fmt: skip
 
 

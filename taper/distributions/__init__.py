@@ -1,7 +1,8 @@
 """torch.distributions: random values with densities, their logarithms, entropies and divergences.
 
 distribution.py has what all share, continuous.py and discrete.py those of one number,
-multivariate.py those of vectors, transformed.py functions of random values, kl.py the divergences.
+multivariate.py those of vectors, transformed.py functions of random values and relatives.py what
+they make of others, kl.py the divergences.
 A sample draws the random words that PyTorch's draws.
 """
 
@@ -37,6 +38,17 @@ from taper.distributions.multivariate import (
     MixtureSameFamily,
     MultivariateNormal,
 )
+from taper.distributions.relatives import (
+    FisherSnedecor,
+    HalfCauchy,
+    InverseGamma,
+    Kumaraswamy,
+    NegativeBinomial,
+    Pareto,
+    RelaxedBernoulli,
+    RelaxedOneHotCategorical,
+    Weibull,
+)
 from taper.distributions.transformed import (
     AbsTransform,
     AffineTransform,
@@ -56,10 +68,11 @@ from taper.distributions.transformed import (
 __all__ = [
     "AbsTransform", "AffineTransform", "Bernoulli", "Beta", "Binomial", "Categorical", "Cauchy",
     "Chi2", "ComposeTransform", "Dirichlet", "Distribution", "ExpTransform", "Exponential",
-    "ExponentialFamily", "Gamma", "Geometric", "Gumbel", "HalfNormal", "Independent", "Laplace",
-    "LogNormal", "MixtureSameFamily", "Multinomial", "MultivariateNormal", "Normal",
-    "OneHotCategorical", "OneHotCategoricalStraightThrough", "Poisson", "PowerTransform",
-    "SigmoidTransform", "SoftplusTransform", "StudentT", "TanhTransform", "Transform",
-    "TransformedDistribution", "Uniform", "constraints", "kl", "kl_divergence", "register_kl",
-    "utils",
+    "ExponentialFamily", "FisherSnedecor", "Gamma", "Geometric", "Gumbel", "HalfCauchy",
+    "HalfNormal", "Independent", "InverseGamma", "Kumaraswamy", "Laplace", "LogNormal",
+    "MixtureSameFamily", "Multinomial", "MultivariateNormal", "NegativeBinomial", "Normal",
+    "OneHotCategorical", "OneHotCategoricalStraightThrough", "Pareto", "Poisson",
+    "PowerTransform", "RelaxedBernoulli", "RelaxedOneHotCategorical", "SigmoidTransform",
+    "SoftplusTransform", "StudentT", "TanhTransform", "Transform", "TransformedDistribution",
+    "Uniform", "Weibull", "constraints", "kl", "kl_divergence", "register_kl", "utils",
 ]  # fmt: skip
