@@ -382,9 +382,11 @@ def assign(target: Tensor, result: Any, name: str = "copy_", since: int = 0) -> 
     check_writable(target, name, taped)
     if source.shape != array.shape:
         if name not in _BROADCASTING or not _fits(source.shape, array.shape):
+            clash = _clash(array.shape, source.shape) if name in _BROADCASTING else None
             raise ShapeError(
                 name,
-                f"output with shape {list(array.shape)} doesn't match the broadcast shape "
+                clash
+                or f"output with shape {list(array.shape)} doesn't match the broadcast shape "
                 f"{list(source.shape)}",
             )
     if source.dtype != array.dtype and name not in _BROADCASTING:

@@ -333,13 +333,15 @@ class Tensor(metaclass=TensorMeta):
             raise GradError("can't assign Variable as its own grad")
         if value._array.dtype != self._array.dtype:
             raise GradError(
-                f"assigned grad has data of a different type ({value.dtype!r}, the "
-                f"tensor has {self.dtype!r})"
+                f"attempting to assign a gradient with dtype '{dtypes.c_name(value.dtype)}' to a "
+                f"tensor with grad_dtype '{dtypes.cpp_name(self.dtype)}'. The gradient must match "
+                "the tensor's grad_dtype (defaults to the tensor's dtype)."
             )
         if value._array.shape != self._array.shape:
             raise GradError(
-                f"assigned grad has data of a different size ({list(value.shape)}, "
-                f"the tensor has {list(self.shape)})"
+                f"attempting to assign a gradient of size '{list(value.shape)}' to a tensor of "
+                f"size '{list(self.shape)}'. Please ensure that the gradient and the tensor are the "
+                "same size"
             )
         self._grad = value
 

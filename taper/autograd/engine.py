@@ -371,7 +371,9 @@ def _accumulate(leaf: Tensor, grad: Any, create_graph: bool) -> None:
         if grad.base is not None or sys.getrefcount(grad) > 3 or not grad.flags.writeable:
             grad = grad.copy()
         leaf._grad = wrap(grad)
-    elif 0 in held._array.strides:  # the user's own, of elements that lie in one place
+    elif (
+        held._array.size and 0 in held._array.strides
+    ):  # the user's own, of elements that lie in one place
         leaf._grad = wrap(held._array + grad)
     else:
         from taper.dispatch import touch
@@ -417,10 +419,9 @@ def _nodes_toward(roots: Sequence[Tensor], wanted: dict[Any, int]) -> set[Node]:
 def _first_grads(tensors: Sequence[Tensor], grads: Sequence[Any], graph: bool) -> list[Tensor]:
     made: list[Tensor] = []
     for tensor, grad in zip(tensors, grads, strict=True):
-        if tensor.grad_fn is None and not tensor._requires_grad:
-            raise GradError(
-                f"element {len(made)} of tensors does not require grad and does not have a grad_fn"
-            )
+        if grad is None and not tensor.requires_grad:
+            made.append(tensor)  # refused below, after what is wrong with the others
+            continue
         if grad is None:
             if tensor._array.size != 1:
                 raise GradError("grad can be implicitly created only for scalar outputs")
@@ -448,6 +449,11 @@ def _first_grads(tensors: Sequence[Tensor], grads: Sequence[Any], graph: bool) -
         if grad._array.dtype != tensor._array.dtype:
             grad = wrap(grad._array.astype(tensor._array.dtype))
         made.append(grad)
+    for number, tensor in enumerate(tensors):
+        if tensor.grad_fn is None and not tensor._requires_grad:
+            raise GradError(
+                f"element {number} of tensors does not require grad and does not have a grad_fn"
+            )
     return made
 
 
@@ -572,7 +578,7 @@ def grad(
             found[i] = wrap(np.zeros_like(targets[i]._array))
         elif not allow_unused:
             raise GradError(
-                "One of the differentiated Tensors appears to not have been used in the graph. Set "
-                "allow_unused=True if this is the desired behavior."
+                f"The differentiated Tensor at index {i} appears to not have been used in the graph. "
+                "Set allow_unused=True if this is the desired behavior."
             )
     return tuple(found)

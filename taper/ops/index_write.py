@@ -99,7 +99,7 @@ def _check_slices(name: str, input: Tensor, axis: int, index: Tensor, source: Te
         raise DimError(
             f"{name}(): Index is supposed to be a vector, but got dim: {places.ndim} "
             f"with type: {dtypes.cpp_name(index.dtype)} and size: {list(places.shape)}"
-            if name == "index_add"
+            if name == "index_add_"
             else f"{name}(): Index should have dimension 1 or 0 (got {places.ndim})"
             if name == "index_copy"
             else f"{name}(): Index is supposed to be a vector"
@@ -117,7 +117,7 @@ def _check_slices(name: str, input: Tensor, axis: int, index: Tensor, source: Te
         raise DtypeError(
             f"{name}(): self and source expected to have the same dtype, but got (self) "
             f"{dtypes.cpp_name(input.dtype)} and (source) {dtypes.cpp_name(source.dtype)}"
-            if name != "index_add"
+            if name != "index_add_"
             else f"{name}(): self ({dtypes.cpp_name(input.dtype)}) and source "
             f"({dtypes.cpp_name(source.dtype)}) must have the same scalar type"
         )
@@ -127,7 +127,7 @@ def _check_slices(name: str, input: Tensor, axis: int, index: Tensor, source: Te
             f"{name}(): Number of indices ({places.size}) should be equal to "
             f"source.size(dim): ({count}), for dim: {axis}"
         )
-    if (name == "index_add" and len(given) != len(shape)) or (
+    if (name == "index_add_" and len(given) != len(shape)) or (
         given
         and shape
         and (
@@ -135,7 +135,7 @@ def _check_slices(name: str, input: Tensor, axis: int, index: Tensor, source: Te
             or any(n != k for d, (n, k) in enumerate(zip(shape, given, strict=True)) if d != axis)
         )
     ):
-        if name == "index_add":
+        if name == "index_add_":
             raise ShapeError(
                 "source tensor shape must match self tensor shape, excluding the specified "
                 f"dimension. Got self.shape = {list(shape)} source.shape = {list(given)}"
@@ -162,7 +162,7 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
     Raises: RuntimeError if sizes or dtypes do not fit, IndexError for an index out of range.
     """
     axis = canonical_dim(dim, input._array.ndim)
-    _check_slices("index_add", input, axis, index, source)
+    _check_slices("index_add_", input, axis, index, source)
     return apply(IndexAdd, input, source, index, axis=axis, alpha=alpha)
 
 
