@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from taper.backends import reference
-from taper.backends.llvm import build, call, pool
+from taper.backends.llvm import build, call, machine, pool
 from taper.backends.llvm.pointwise import (
     DTYPES,
     Pointwise,
@@ -27,8 +27,14 @@ from taper.backends.llvm.pointwise import (
 Array = np.ndarray
 Kernel = Callable[..., None]
 
-# Elements from which a kernel beats numpy. exp and log of numpy are vectorised with AVX-512 only.
+# Elements from which a kernel beats numpy's steps.
 LEAST = 64
+# With AVX-512 numpy has vector code of its own for these, in float32 and float64. A kernel is a
+# little quicker from some size on, or for some never (numpy 2.4, AMD Zen 4).
+_NEVER = 1 << 62
+AVX512 = {"exp": (1024, 1024), "expm1": (1024, 1024), "log": (1024, 1024), "log1p": (1024, 1024),
+          "sin": (1024, 64), "cos": (1024, 64), "tanh": (_NEVER, 1024), "exp2": (_NEVER, _NEVER),
+          "log2": (_NEVER, 1024)}  # fmt: skip
 # Elements from which threads pay: some 20 us of work.
 PARALLEL = 1 << 16
 # Layouts of arrays that broadcast, and values of attributes, that a formula remembers.
@@ -64,28 +70,42 @@ _kept: list[Any] = []  # the code must outlive its callers
 # ---------------------------------------------------------------- functions of one array
 
 
-def _function_of_one(name: str, formula: Callable[..., Any], least: int = LEAST) -> Any:
+def _function_of_one(name: str, formula: Callable[..., Any]) -> Any:
     """numpy's or the reference's function `name`, by a kernel where that pays."""
-    kernels: dict[Any, Kernel] = {}
-    codes = {np.dtype(np.float32): "f", np.dtype(np.float64): "d"}
+    kernels: dict[Any, tuple[int, Kernel]] = {}
+
+    def prepare(dtype: np.dtype) -> tuple[int, Kernel] | None:
+        code = dtype.char
+        if code not in "fd":
+            return None
+        nonlocal start
+        least = (LEAST, LEAST)
+        if name in AVX512 and machine.host().target == "avx512":
+            least = AVX512[name]
+        start = min(least)
+        kernel = _flat_kernel(trace(formula, code), code)
+        made = kernels[dtype] = least["fd".index(code)], kernel
+        return made
+
+    plain: Any = getattr(np, name, None)
+    start = LEAST  # until the processor is known
 
     def function(x: Any, *more: Any, **keywords: Any) -> Any:
-        if type(x) is _ndarray and x.size >= least and not more and not keywords:
-            dtype = x.dtype
-            kernel = kernels.get(dtype)
-            if kernel is None and dtype in codes:
-                kernel = _flat_kernel(trace(formula, codes[dtype]), codes[dtype])
-                kernels[dtype] = kernel
-            if kernel is not None:
-                if x.flags.c_contiguous:
-                    out = _empty(x.shape, dtype)
-                    kernel(threads(x.size), x, out, x.size)
+        if type(x) is _ndarray and not more and not keywords:
+            size = x.size
+            if size >= start:
+                dtype = x.dtype
+                found = kernels.get(dtype) or prepare(dtype)
+                if found is not None and size >= found[0]:
+                    if x.flags.c_contiguous:
+                        out = _empty(x.shape, dtype)
+                    elif dense(x):
+                        out = np.empty_like(x)
+                    else:
+                        return (plain or getattr(_math, name))(x)
+                    found[1](0 if size < PARALLEL else pool.address(), x, out, size)
                     return out
-                if dense(x):
-                    out = np.empty_like(x)
-                    kernel(threads(x.size), x, out, x.size)
-                    return out
-        return getattr(_math, name)(x, *more, **keywords)
+        return (plain or getattr(_math, name))(x, *more, **keywords)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"`{name}` of every element."

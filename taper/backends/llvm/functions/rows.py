@@ -34,6 +34,8 @@ Array = np.ndarray
 
 # Elements from which a kernel beats numpy: a call of it costs as much as two of numpy's.
 LEAST = 32
+# Of a matrix whose columns are added up, which is a single call of numpy.
+LEAST_COLUMNS = 512
 
 _ELEMENTS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 _INDEX = np.dtype(np.int64)
@@ -57,9 +59,13 @@ def _known(columns: int) -> tuple[int, tuple[int, ...]]:
 def _fits(*arrays: Array) -> bool:
     """Whether these are non-empty arrays without gaps, of one dtype that has kernels."""
     first = arrays[0]
-    if first.dtype not in _ELEMENTS or first.size < LEAST:
+    dtype = first.dtype
+    if first.size < LEAST or dtype not in _ELEMENTS:
         return False
-    return all(x.dtype is first.dtype and x.flags.c_contiguous for x in arrays)
+    for x in arrays:  # noqa: SIM110 - a generator costs more than the rest of this
+        if x.dtype is not dtype or not x.flags.c_contiguous:
+            return False
+    return True
 
 
 # ---------------------------------------------------------------- softmax and cross entropy
@@ -239,34 +245,40 @@ def sum(
     x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False
 ) -> Any:
     """numpy's sum: by kernels over everything, the last dimensions, or the first ones."""
-    if type(x) is np.ndarray and out is None and (dtype is None or dtype is x.dtype) and _fits(x):
-        ndim = x.ndim
-        if axis is None:
-            made = _sum_all(x)
-            return made.reshape((1,) * ndim) if keepdims else made
-        axes = (axis,) if type(axis) is int else axis
-        axes = sorted([a + ndim if a < 0 else a for a in axes])
-        count = len(axes)
-        if count == ndim:
-            made = _sum_all(x)
-            return made.reshape((1,) * ndim) if keepdims else made
-        if count and axes == list(range(ndim - count, ndim)):
-            shape = x.shape[: ndim - count]
-            made = row_sums(x if count == 1 else x.reshape(*shape, -1))
-            return made.reshape(shape + (1,) * count) if keepdims else made
-        if count and axes == list(range(count)):
-            shape = x.shape[count:]
-            made = column_sums(x.reshape(math.prod(x.shape[:count]), -1))
-            return made.reshape((1,) * count + shape if keepdims else shape)
+    if type(x) is not np.ndarray or out is not None or x.size < LEAST:
+        return np.sum(x, axis, dtype, out, keepdims)
+    if (dtype is not None and dtype is not x.dtype) or not _fits(x):
+        return np.sum(x, axis, dtype, out, keepdims)
+    ndim = x.ndim
+    given = axis if type(axis) is tuple else range(ndim) if axis is None else (axis,)
+    axes = sorted([a + ndim if a < 0 else a for a in given])
+    count = len(axes)
+    if count == 0 or axes[-1] >= ndim or axes[-1] - axes[0] != count - 1:
+        return np.sum(x, axis, dtype, out, keepdims)
+    shape = x.shape
+    if count == ndim:
+        made = _sum_all(x)
+        return made.reshape((1,) * ndim) if keepdims else made
+    if axes[-1] == ndim - 1:
+        made = row_sums(x if count == 1 else x.reshape(*shape[: ndim - count], -1))
+        return made.reshape(shape[: ndim - count] + (1,) * count) if keepdims else made
+    if axes[0] == 0:
+        rest = shape[count:]
+        made = column_sums(x if ndim == 2 else x.reshape(math.prod(shape[:count]), -1))
+        if keepdims:
+            return made.reshape((1,) * count + rest)
+        return made if ndim == 2 else made.reshape(rest)
     return np.sum(x, axis, dtype, out, keepdims)
 
 
 def sum_to(x: Array, shape: tuple[int, ...]) -> Array:
     """The adjoint of broadcasting `shape` to x's shape."""
     extra = x.ndim - len(shape)
-    if extra > 0 and x.shape[extra:] == shape and _fits(x):
+    if extra > 0 and x.size >= LEAST_COLUMNS and x.shape[extra:] == shape and _fits(x):
         if not shape:
             return _sum_all(x)
+        if x.ndim == 2:
+            return column_sums(x)
         return column_sums(x.reshape(math.prod(x.shape[:extra]), -1)).reshape(shape)
     made: Array = reference.math.sum_to(x, shape)
     return made
