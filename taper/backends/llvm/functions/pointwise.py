@@ -73,6 +73,8 @@ _kept: list[Any] = []  # the code must outlive its callers
 def _function_of_one(name: str, formula: Callable[..., Any]) -> Any:
     """numpy's or the reference's function `name`, by a kernel where that pays."""
     kernels: dict[Any, tuple[int, Kernel]] = {}
+    plain: Any = getattr(np, name, None)
+    start = LEAST  # until the processor is known
 
     def prepare(dtype: np.dtype) -> tuple[int, Kernel] | None:
         code = dtype.char
@@ -86,9 +88,6 @@ def _function_of_one(name: str, formula: Callable[..., Any]) -> Any:
         kernel = _flat_kernel(trace(formula, code), code)
         made = kernels[dtype] = least["fd".index(code)], kernel
         return made
-
-    plain: Any = getattr(np, name, None)
-    start = LEAST  # until the processor is known
 
     def function(x: Any, *more: Any, **keywords: Any) -> Any:
         if type(x) is _ndarray and not more and not keywords:
