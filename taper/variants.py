@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from taper.autograd.grad_mode import mode
+from taper.autograd.node import next_number
+from taper.dispatch import assign, check_history, check_overlap, write_out
 from taper.dtypes import cpp_name
 
 _SPELLINGS = {"axis": "dim", "keepdims": "keepdim", "x": "input", "x1": "input", "x2": "other"}
@@ -120,8 +123,6 @@ def with_out(function: Callable[..., Any], name: str) -> Callable[..., Any]:
                 return function(*args, **kwargs)
             except AttributeError as error:
                 raise _unless_no_tensor(name, names, args, error) from None
-        from taper.dispatch import write_out
-
         if "layout" in names:  # it makes a tensor: of the dtype of `out`
             asked = kwargs.setdefault("dtype", out.dtype)
             if asked is not None and asked is not out.dtype:
@@ -176,10 +177,6 @@ def in_place(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     """The method `name_`: computes out of place, then assigns to the tensor."""
 
     def changed(self: Any, *args: Any, **kwargs: Any) -> Any:
-        from taper.autograd.grad_mode import mode
-        from taper.autograd.node import next_number
-        from taper.dispatch import assign, check_history, check_overlap
-
         if mode.grad and getattr(self, "requires_grad", False):
             check_history(self)  # before anything is computed, or complained of
         storage = getattr(self, "_storage", None)

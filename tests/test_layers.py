@@ -17,9 +17,9 @@ PACKAGE = Path(taper.__file__).parent
 LAYERS = [
     {"errors", "atomic"},
     {"dtypes", "devices", "size", "shapes"},
-    {"storage", "op", "variants", "backends", "generator"},
+    {"storage", "op", "backends", "generator"},
     {"tensor", "storage_view", "return_types"},
-    {"autograd", "dispatch"},
+    {"autograd", "dispatch", "variants"},
     {"ops", "typed", "random", "settings", "printing"},
     {
         "nn",

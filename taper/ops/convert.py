@@ -38,7 +38,7 @@ class Clone(Opaque):
     node_name = "CloneBackward0"
 
     def forward(self, m: Any, input: Any, *, order: str) -> Any:
-        return _dense_copy(input) if order == "K" else input.copy(order)
+        return _dense_copy(input) if order == "K" and 0 in input.strides else input.copy(order)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, order: str) -> Any:
         return grad

@@ -367,19 +367,23 @@ def setitem(self: Tensor, key: Any, value: Any) -> None:
     if key is False:
         return
     basic, indices, spec = parse(self._array.shape, None if key is True else key)
+    number = False
     if not isinstance(value, Tensor):
         if not isinstance(value, (bool, int, float, complex, np.generic)):
             kind = cpp_name(self.dtype)
             raise TypeError(f"can't assign a {type(value).__name__} to a torch.{kind}Tensor")
         if isinstance(value, complex) and value.imag and not self.is_complex():
             raise _complex_into(self)
-        value = wrap(np.asarray(value)).to(self.dtype)
+        value = wrap(np.asarray(value))
+        number = True
     taped = mode.grad and (value.requires_grad or self.requires_grad)
     if indices:
         if taped:
             check_history(_basic(self, basic))
         _check_bounds(self, basic, indices, spec)
-        if value.dtype is not self.dtype:
+        if number:
+            value = value.to(self.dtype)
+        elif value.dtype is not self.dtype:
             key = numpy_key([i._array for i in indices], tuple(spec))
             shape = _picked_shape(self._array[(*basic, ...)], key)
             value = _as_stored(self, indices, value, shape)
