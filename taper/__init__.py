@@ -98,7 +98,7 @@ _MODULES = frozenset(
         "xpu",
     ]
 )
-_LATER = {
+_LATER: dict[str, str] = {
     "save": "serialization",
     "load": "serialization",
     "Generator": "generator",
@@ -131,6 +131,21 @@ _LATER = {
     "_check_type": "assertions",
     "_check_value": "assertions",
 }
+_STORAGES = (
+    "BFloat16Storage",
+    "BoolStorage",
+    "ByteStorage",
+    "CharStorage",
+    "ComplexDoubleStorage",
+    "ComplexFloatStorage",
+    "DoubleStorage",
+    "FloatStorage",
+    "HalfStorage",
+    "IntStorage",
+    "LongStorage",
+    "ShortStorage",
+)
+_LATER.update(dict.fromkeys(_STORAGES, "storage_view"))
 _TYPED = (
     "FloatTensor",
     "DoubleTensor",

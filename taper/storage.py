@@ -117,6 +117,15 @@ def in_order_of(out: np.ndarray, arrays: Sequence[Any]) -> np.ndarray:
     return made
 
 
+def __getattr__(name: str) -> object:
+    # torch.storage has the objects that look at the memory; here they are a layer above.
+    from taper import storage_view
+
+    if not name.startswith("__") and hasattr(storage_view, name):
+        return getattr(storage_view, name)
+    raise AttributeError(f"module 'torch.storage' has no attribute {name!r}")
+
+
 def _dense(shape: tuple[int, ...], strides: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """An uninitialised array with the strides of `strides_of_result`."""
     order = sorted(range(len(shape)), key=lambda d: -strides[d])

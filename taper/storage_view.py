@@ -6,7 +6,7 @@ shows in the tensors. The size of the memory is fixed, because tensors hold it d
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -189,6 +189,17 @@ class UntypedStorage(_Window):
         return UntypedStorage(Storage(np.frombuffer(buffer, np.uint8, count, offset).copy()))
 
 
+def elements_of(source: _Window, dtype: dtypes.dtype) -> np.ndarray:
+    """A storage's memory as elements of a dtype. RuntimeError for elements of another."""
+    own = getattr(source, "dtype", dtype)
+    if own is not dtype:
+        raise RuntimeError(
+            f"Expected a Storage of type {dtypes.cpp_name(dtype)} or an UntypedStorage, but got "
+            f"type {dtypes.cpp_name(own)} for argument 1 'storage'"
+        )
+    return memory_of(source._storage.owner).view(np.uint8).view(dtype.numpy)
+
+
 class TypedStorage(_Window):
     """A storage as elements of one dtype."""
 
@@ -243,3 +254,56 @@ def _named_cast(name: str, to: dtypes.dtype) -> Any:
 
 for _name, _dtype in _CASTS.items():
     setattr(TypedStorage, _name, _named_cast(_name, _dtype))
+
+
+class _StorageType(type):
+    """Class of FloatStorage and the other old types, which make a TypedStorage of their dtype."""
+
+    dtype: dtypes.dtype
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return isinstance(instance, TypedStorage) and instance.dtype is cls.dtype
+
+    def __call__(cls, *args: Any, wrap_storage: UntypedStorage | None = None) -> TypedStorage:
+        if wrap_storage is not None and not args:
+            return TypedStorage(wrap_storage._storage, cls.dtype)
+        if len(args) > 1 or wrap_storage is not None:
+            raise RuntimeError(cls._usage() + "Too many positional arguments")
+        data = args[0] if args else 0
+        if isinstance(data, int):
+            return TypedStorage(Storage(np.zeros(data, cls.dtype.numpy)), cls.dtype)
+        if not isinstance(data, (Sequence, np.ndarray)) or isinstance(data, str):
+            raise TypeError(f"{cls._usage()}Argument type not recognized: {type(data)}")
+        return TypedStorage(Storage(np.array(data, cls.dtype.numpy)), cls.dtype)
+
+    def _usage(cls) -> str:
+        return (
+            f"{cls!r}.__new__ received an invalid combination of arguments. Expected one of:\n"
+            " * no arguments\n * (int size)\n * (Sequence data)\n"
+            " * (*, UntypedStorage wrap_storage)\n"
+        )
+
+    def from_buffer(cls, *args: Any, **kwargs: Any) -> TypedStorage:
+        """A copy of the bytes of a Python buffer."""
+        kwargs.pop("dtype", None)
+        size = cls.dtype.itemsize
+        kwargs["count"] = kwargs.get("count", -1) * (size if kwargs.get("count", -1) > 0 else 1)
+        return TypedStorage(UntypedStorage.from_buffer(*args, **kwargs)._storage, cls.dtype)
+
+
+def _storage_type(dtype: dtypes.dtype) -> _StorageType:
+    name = dtypes.cpp_name(dtype) + "Storage"
+    made = _StorageType(name, (), {"__module__": "torch", "__doc__": f"Storages of {dtype!r}."})
+    made.dtype = dtype
+    return made
+
+
+TYPES = {made.__name__: made for made in (_storage_type(dtype) for dtype in _CASTS.values())}
+
+
+globals().update(TYPES)
+
+
+def _dtype_to_storage_type_map() -> dict[dtypes.dtype, str]:
+    """The names of the storage types by their dtypes."""
+    return {made.dtype: name for name, made in TYPES.items()}

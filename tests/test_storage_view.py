@@ -53,3 +53,33 @@ def test_sizes_are_fixed():
     assert storage.resize_(8) is storage
     with pytest.raises(NotImplementedError, match="size of a storage is fixed; use"):
         storage.resize_(16)
+
+
+def test_the_old_types_make_storages_of_their_dtype():
+    made = taper.FloatStorage([1, 2, 3])
+
+    assert made.tolist() == [1.0, 2.0, 3.0] and made.type() == "torch.FloatStorage"
+    assert taper.LongStorage(2).tolist() == [0, 0] and len(taper.IntStorage()) == 0
+    assert isinstance(made, taper.FloatStorage) and not isinstance(made, taper.IntStorage)
+    assert taper.ones(2).storage_type() is taper.FloatStorage
+    with pytest.raises(RuntimeError, match="Too many positional arguments"):
+        taper.FloatStorage(1, 2)
+    with pytest.raises(TypeError, match="Argument type not recognized"):
+        taper.FloatStorage("a")
+
+
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")
+def test_tensors_are_made_of_storages_of_their_dtype_or_of_bytes():
+    x = taper.arange(4.0)
+
+    assert taper.tensor(x.storage()).tolist() == x.tolist()
+    assert taper.tensor(x.untyped_storage(), dtype=taper.float32).tolist() == x.tolist()
+    assert taper.FloatTensor(x.storage()).data_ptr() == x.data_ptr()
+    assert taper.empty(0).set_(x.untyped_storage()).tolist() == x.tolist()
+    for refused in (
+        lambda: taper.tensor(x.storage(), dtype=taper.int32),
+        lambda: taper.IntTensor(x.storage()),
+        lambda: taper.empty(0, dtype=taper.int32).set_(x.storage()),
+    ):
+        with pytest.raises(RuntimeError, match="Expected a Storage of type Int"):
+            refused()

@@ -13,6 +13,7 @@ from taper.dispatch import as_array
 from taper.op import public
 from taper.shapes import checked_sizes
 from taper.storage import Storage
+from taper.storage_view import elements_of
 from taper.tensor import Tensor, wrap
 
 
@@ -53,6 +54,9 @@ def array_of(data: Any, dtype: dtypes.dtype | None) -> np.ndarray:
         return np.array(as_array(data, (dtype or dtypes.of_scalar(data)).numpy))
     if isinstance(data, (bytes, bytearray, memoryview)):
         return np.array(list(data), (dtype or dtypes.int64).numpy)
+    if hasattr(data, "untyped"):
+        own = getattr(data, "dtype", dtypes.int64)
+        return elements_of(data, dtype or own).copy()
     if hasattr(data, "__array__") and not isinstance(data, (list, tuple)):
         return array_of(np.asarray(data), dtype)
     if isinstance(data, (str, dict, set)) or not isinstance(data, Sequence):
@@ -358,6 +362,10 @@ def legacy_tensor(
         return wrap(args[0].detach()._array, cls)
     elif len(args) == 1 and isinstance(args[0], np.ndarray):
         array = np.array(args[0], dtype.numpy)
+    elif len(args) == 1 and hasattr(args[0], "untyped"):
+        made = wrap(elements_of(args[0], dtype), cls)
+        made._storage = args[0]._storage
+        return made
     elif len(args) == 1 and isinstance(args[0], dtypes_size()):
         array = np.zeros(args[0], dtype.numpy)
     elif len(args) == 1 and (data is not None or not hasattr(args[0], "__index__")):

@@ -15,6 +15,7 @@ from taper.ops.parts import as_strided
 from taper.ops.view import permute, squeeze, t, transpose, unsqueeze
 from taper.shapes import sizes_of
 from taper.storage import memory_of, storage_of
+from taper.storage_view import TYPES, elements_of
 from taper.tensor import Tensor
 
 # ---------------------------------------------------------------- in place, on the metadata
@@ -128,7 +129,10 @@ def set_(
         input._array, input._storage = source._array, storage_of(source)
         return input
     storage = storage_of(source) if isinstance(source, Tensor) else source._storage
-    memory = memory_of(storage.owner).view(np.uint8).view(input._array.dtype)
+    if isinstance(source, Tensor):
+        memory = memory_of(storage.owner).view(np.uint8).view(input._array.dtype)
+    else:
+        memory = elements_of(source, input.dtype)
     shape = (memory.size - storage_offset,) if size is None else sizes_of((size,))
     item = memory.itemsize
     if stride is None:
@@ -139,6 +143,12 @@ def set_(
         )
     input._array, input._storage = array, storage
     return input
+
+
+@public(method=True, namespaces=())
+def storage_type(input: Tensor) -> Any:
+    """The class of the tensor's storage, such as FloatStorage."""
+    return TYPES[dtypes.cpp_name(input.dtype) + "Storage"]
 
 
 @public(method=True, namespaces=())
