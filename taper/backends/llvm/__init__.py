@@ -7,6 +7,10 @@
     pool.py      the threads
     conv.py      convolution; conv_*.py are its strategies, conv_tiles.py what they share
     pooling.py   maxima and means of windows
+    vmath.py     exp, log, tanh, erf, sin, pow ... of vectors; coefficients.py has their polynomials
+    pointwise.py formulas traced into one loop over all elements; update.py, optimizers' rules
+    rows.py      softmax, cross entropy, layer norm, sums and maxima along rows
+    functions/   what ops call: arrays are looked at, and go to a kernel or to the reference
 
 llvmlite is imported when the first kernel is built, never with taper.
 """

@@ -12,9 +12,11 @@ import pytest
 
 pytest.importorskip("llvmlite")
 
+import taper
 from taper.backends import reference
 from taper.backends.llvm import build, call, machine
 from taper.backends.llvm.functions import pointwise as functions
+from taper.backends.llvm.functions import rows
 from taper.backends.llvm.pointwise import Pointwise, Program, Unsupported, trace
 
 # Formulas whose kernels give numpy's bits, and the kinds of their operands.
@@ -259,3 +261,38 @@ def test_functions_of_one_array_agree_with_numpy_on_every_layout_and_dtype(name)
     into = np.empty_like(x)
     if name not in ("sigmoid", "erf"):
         assert function(x, into) is into
+
+
+def test_without_built_ins_kernels_are_called_through_ctypes(monkeypatch):
+    monkeypatch.setattr(functions, "_has_calls", False)
+    program = trace(lambda m, x, s: x * s, "fw")
+    kernel = functions.kernel_of(Pointwise(program, "f", 1, (1,)))
+    x, out = np.arange(100, dtype=np.float32), np.empty(100, np.float32)
+
+    kernel(0, x, out, 0.5, 100)
+
+    np.testing.assert_array_equal(out, x * np.float32(0.5))
+
+
+def test_the_number_of_threads_changes_no_bit():
+    x, y = np.random.default_rng(0).normal(size=(2, 300_001)).astype(np.float32)
+    column = x[:300_000].reshape(-1, 100), y[:100]
+    before = taper.get_num_threads()
+    made = []
+    try:
+        for count in (1, 2, 3):
+            taper.set_num_threads(count)
+            made.append([
+                functions.fused(EXACT["chain"][0], x, y),
+                functions.fused(EXACT["chain"][0], *column),
+                functions.exp(x),
+                rows.sum(x),
+                rows.sum(column[0], axis=0),
+                rows.softmax(column[0], 1),
+            ])  # fmt: skip
+    finally:
+        taper.set_num_threads(before)
+
+    for other in made[1:]:
+        for one, two in zip(made[0], other, strict=True):
+            np.testing.assert_array_equal(one, two)
