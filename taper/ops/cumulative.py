@@ -149,6 +149,7 @@ def logcumsumexp(input: Tensor, dim: int) -> Tensor:
 class _Running(Opaque):
     """The extreme so far along `axis` and its place; the last of equal ones."""
 
+    plain = True
     outputs = 2
     saved_from = 1
     differentiable = (True, False)

@@ -65,7 +65,8 @@ class CatRagged(_Cat):
     name = "cat"
 
     def forward(self, m: Any, *tensors: Any, axis: int) -> Any:
-        return np.concatenate([x for x in tensors if x.shape != (0,)], axis)
+        kept = [x for x in tensors if x.shape != (0,)]
+        return super().forward(m, *kept, axis=axis)
 
     def vjp(self, m: Any, grad: Any, out: Any, *tensors: Any, axis: int, needs: Any) -> Any:
         kept = [shape != (0,) for shape in tensors]
