@@ -15,7 +15,7 @@ from taper import backends, dtypes
 from taper.autograd.grad_mode import mode
 from taper.autograd.node import UNCHECKED, ManyOutputs, OpNode, next_number, node_class
 from taper.backends import reference
-from taper.errors import DtypeError, GradError, ShapeError, UnsupportedDtype
+from taper.errors import DtypeError, GradError, ShapeError, UnsupportedDtype, warn
 from taper.op import SHAPE, VALUE, Op
 from taper.storage import in_order_of, storage_of
 from taper.tensor import Tensor, wrap
@@ -342,15 +342,12 @@ def check_writable(tensor: Tensor, name: str, taped: bool) -> None:
     if array.ndim and 0 in array.strides and array.size > 1 and name != "fill_":
         for extent, stride in zip(array.shape, array.strides, strict=True):
             if stride == 0 and extent > 1:
-                if name in ("index_put_", "index_fill_"):
-                    import warnings
-
-                    warnings.warn(
+                if name in ("index_put_", "index_fill_", "masked_fill_"):
+                    example = "[indices] = tensor" if name == "index_put_" else "[mask] = scalar"
+                    warn(
                         f"Use of {name} on expanded tensors is deprecated. Please clone() the "
                         "tensor before performing this operation. This also applies to advanced "
-                        "indexing e.g. tensor[indices] = tensor",
-                        UserWarning,
-                        stacklevel=5,
+                        f"indexing e.g. tensor{example}"
                     )
                     return
                 raise RuntimeError(
@@ -447,9 +444,13 @@ def write_out(name: str, function: Callable[..., Any], args: Any, kwargs: Any, o
 
 
 # Functions that read inputs after they have begun to write: the output may not be an input.
-_READ_LATE = frozenset(
-    ("cat", "gather", "index_put_", "index_select", "kthvalue", "masked_select", "take")
-)
+READ_LATE = frozenset(
+    (
+        "cat", "gather", "index_add", "index_copy", "index_fill", "index_put_", "index_reduce",
+        "index_select", "kthvalue", "masked_select", "put", "scatter", "scatter_add",
+        "scatter_reduce", "take",
+    )
+)  # fmt: skip
 
 
 _MATCHING = (
@@ -486,7 +487,7 @@ def check_overlap(name: str, out: Tensor, args: Any) -> None:
         other = given._array
         if not (array.flags.forc and other.flags.forc and np.may_share_memory(array, other)):
             continue
-        if not _same_elements(array, other) or name in _READ_LATE:
+        if not _same_elements(array, other) or name in READ_LATE:
             raise RuntimeError(
                 "unsupported operation: some elements of the input tensor and the written-to "
                 "tensor refer to a single memory location. Please clone() the tensor before "

@@ -7,7 +7,7 @@ from typing import Any
 
 from taper.autograd.grad_mode import mode
 from taper.autograd.node import next_number
-from taper.dispatch import assign, check_history, check_overlap, write_out
+from taper.dispatch import READ_LATE, assign, check_history, check_overlap, write_out
 from taper.dtypes import cpp_name
 
 _SPELLINGS = {"axis": "dim", "keepdims": "keepdim", "x": "input", "x1": "input", "x2": "other"}
@@ -175,16 +175,17 @@ class _WithOut:
 
 def in_place(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     """The method `name_`: computes out of place, then assigns to the tensor."""
+    reads_late = name in READ_LATE
 
     def changed(self: Any, *args: Any, **kwargs: Any) -> Any:
         if mode.grad and getattr(self, "requires_grad", False):
             check_history(self)  # before anything is computed, or complained of
         storage = getattr(self, "_storage", None)
-        if (
-            storage is not None
-            and any(getattr(a, "_storage", None) is storage for a in args)
-            and name != "masked_scatter"
-        ):
+        if storage is None:
+            shared = reads_late and any(a is self for a in args)
+        else:
+            shared = any(getattr(a, "_storage", None) is storage for a in args)
+        if shared and name != "masked_scatter":
             check_overlap(name, self, args)
         since = next_number()
         return assign(self, function(self, *args, **kwargs), name + "_", since)

@@ -509,6 +509,8 @@ def index_put_(input: Tensor, indices: Any, values: Tensor, accumulate: bool = F
             "the source."
         )
     taped = mode.grad and (values.requires_grad or input.requires_grad)
+    if values is input or any(index is input for index in found):
+        check_overlap("index_put_", input, (values, *found))
     _check_bounds(input, basic, found, spec)
     if values._array.ndim:
         key = numpy_key([i._array for i in found], tuple(spec))

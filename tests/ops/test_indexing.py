@@ -196,3 +196,36 @@ def test_wrong_values_say_what_is_wrong(x):
         x[0] = taper.ones(3)
     with pytest.raises(RuntimeError, match=r"value tensor of shape \[3\] cannot be broadcast to"):
         x[x > 11] = taper.ones(3)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda y, i: i.index_add_(0, i, i.clone()),
+        lambda y, i: y.index_copy_(0, taper.arange(6), y),
+        lambda y, i: i.index_fill_(0, i, 0),
+        lambda y, i: y.put_(i, y[:3]),
+        lambda y, i: i.index_put_((i,), i.clone()),
+        lambda y, i: y.index_put_((i,), y[:3]),
+        lambda y, i: i.scatter_(0, i, i.clone()),
+        lambda y, i: y.scatter_add_(0, taper.arange(6), y),
+    ],
+)
+def test_what_is_written_by_indices_may_not_be_read_meanwhile(write):
+    with pytest.raises(RuntimeError, match="unsupported operation: some elements of the input"):
+        write(taper.rand(6), tensor([2, 1, 0]))
+
+
+@pytest.mark.parametrize("name", ["index_fill_", "masked_fill_", "index_put_"])
+def test_filling_expanded_tensors_warns_at_the_line_that_does(name):
+    x = taper.zeros(1).expand(3)
+    mask, index = tensor([True, False, False]), tensor([0])
+    arguments = {
+        "index_fill_": (0, index, 1.0), "masked_fill_": (mask, 1.0),
+        "index_put_": ((index,), taper.ones(1)),
+    }  # fmt: skip
+
+    with pytest.warns(UserWarning, match=f"Use of {name} on expanded tensors") as caught:
+        getattr(x, name)(*arguments[name])
+
+    assert caught[0].filename == __file__
