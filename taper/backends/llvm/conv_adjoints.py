@@ -7,7 +7,9 @@ and which strategies there are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -62,6 +64,31 @@ class _Phase:
     shift: int
     taps: tuple[int, ...]
     job: Correlation
+
+    @property
+    def first(self) -> int:
+        """The first kernel position."""
+        return self.taps[0] if self.taps else 0
+
+    @property
+    def origin(self) -> int:
+        """Where in the plane the window of the first output begins."""
+        job = self.job
+        return job.rows[0] * job.plane.cols + job.cols[0] if self.taps else 0
+
+    @property
+    def alike(self) -> tuple[Correlation, tuple[int, ...]]:
+        """The phase as seen from there: what equals others of this can be computed by their code."""
+        job = self.job
+        plane = replace(job.plane, top=0, rows=job.plane.height)  # no rows are left out
+        rows = tuple(row - job.rows[0] for row in job.rows)
+        cols = tuple(col - job.cols[0] for col in job.cols)
+        relative = tuple(tap - self.first for tap in self.taps)
+        return replace(job, rows=rows, cols=cols, plane=plane), relative
+
+
+# Phases up to which each has code of its own, which leaves out rows of padding.
+_INLINE = 4
 
 
 @dataclass(frozen=True)
@@ -207,18 +234,16 @@ class InputGrad(ConvKernel):
 
     def _write_phases(self, module: Module) -> None:
         shape, machine = self.shape.flat(), module.machine
-        family = BY_LANES[self.chosen(machine)]
         phases, direct = self._phases(machine)
         laid = [self._packed(phase, machine) for phase in phases]
         starts = [sum(size for _, size in laid[:i]) for i in range(len(laid) + 1)]
         each, depth = starts[-1], shape.channels_each * shape.taps
+        lay, correlate = self._shared if len(phases) > _INLINE else self._own_code
 
         def pack_group(f: Function, w: Pointer, packed: Pointer, g: Value) -> None:
+            own = w.at(g * (shape.outputs_each * depth))
             for phase, (wide, _), start in zip(phases, laid, starts, strict=False):
-                laying(family)(
-                    f, phase.job, w.at(g * (shape.outputs_each * depth)),
-                    packed.at(g * each + start), phase.taps, wide, shape.taps, depth,
-                )  # fmt: skip
+                lay(f, phase, wide, own, packed.at(g * each + start))
 
         self._write_pack(module, pack_group)
         f, (grad, dx, scratch) = self._begin(module, "grad", "dx", "scratch")
@@ -236,12 +261,65 @@ class InputGrad(ConvKernel):
                 source = plane
             to = dx.at((n * shape.channels + g * shape.channels_each) * area(shape.size))
             for phase, start in zip(phases, starts, strict=False):
-                family.write(
-                    f, phase.job, source, packed.at(g * each + start), None, to.at(phase.shift)
-                )
+                correlate(f, phase, source, packed.at(g * each + start), to.at(phase.shift))
 
         self._over(f, f.arg("begin"), f.arg("end"), image)
         self._end(module, f)
+
+    @property
+    def _strides(self) -> Pair:
+        """Of the weight: from one input channel to the next, from one output channel to the next."""
+        shape = self.shape.flat()
+        return shape.taps, shape.channels_each * shape.taps
+
+    @property
+    def _own_code(self) -> tuple[Callable[..., None], Callable[..., None]]:
+        """How a phase's weight is packed and how it is computed, in place."""
+
+        def lay(f: Function, phase: _Phase, wide: int, w: Pointer, packed: Pointer) -> None:
+            laying(self._family(f))(f, phase.job, w, packed, phase.taps, wide, *self._strides)
+
+        def correlate(
+            f: Function, phase: _Phase, source: Pointer, packed: Pointer, target: Pointer
+        ) -> None:
+            self._family(f).write(f, phase.job, source, packed, None, target)
+
+        return lay, correlate
+
+    @property
+    def _shared(self) -> tuple[Callable[..., None], Callable[..., None]]:
+        """The same as calls of functions that phases of one kind have in common."""
+        kinds: dict[Any, int] = {}
+
+        def lay(f: Function, phase: _Phase, wide: int, w: Pointer, packed: Pointer) -> None:
+            job, taps = phase.alike
+
+            def write(g: Function) -> None:
+                own, to = (g.pointer(name, self.element) for name in ("w", "packed"))
+                pack(g, job, own, to, taps, wide, *self._strides)
+                g.ret()
+
+            name = f"pack_phase{kinds.setdefault(phase.alike, len(kinds))}"
+            f.call(f.module.once(name, write, w="ptr", packed="ptr"), w.at(phase.first), packed)
+
+        def correlate(
+            f: Function, phase: _Phase, source: Pointer, packed: Pointer, target: Pointer
+        ) -> None:
+            def write(g: Function) -> None:
+                here, weights, to = (
+                    g.pointer(name, self.element) for name in ("source", "packed", "target")
+                )
+                self._family(g).write(g, phase.alike[0], here, weights, None, to)
+                g.ret()
+
+            name = f"phase{kinds.setdefault(phase.alike, len(kinds))}"
+            made = f.module.once(name, write, source="ptr", packed="ptr", target="ptr")
+            f.call(made, source.at(phase.origin), packed, target)
+
+        return lay, correlate
+
+    def _family(self, f: Function) -> Any:
+        return BY_LANES[self.chosen(f.module.machine)]
 
     def interpret(self, grad: np.ndarray, w: np.ndarray) -> np.ndarray:
         """The same in numpy: what the kernel must agree with."""

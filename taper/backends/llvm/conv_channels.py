@@ -138,6 +138,10 @@ def packed_size(job: Correlation, lanes: int) -> int:
     return ceil_div(job.outputs, lanes) * job.reduced * job.taps * lanes
 
 
+# Kernel positions up to which packing a weight is written out.
+_WRITTEN_OUT = 32
+
+
 def pack(
     f: Function,
     job: Correlation,
@@ -148,15 +152,31 @@ def pack(
     output_stride: int,
     reduced_stride: int,
 ) -> None:
-    """Lays strided weights out for `write`; the direction that is contiguous goes innermost."""
+    """Lays strided weights out for `write`; the direction that is contiguous goes innermost.
+
+    `taps` are the kernel positions of the job's rows and columns: equally far apart, as these are.
+    """
+    if not taps:
+        return
+    cols = len(job.cols)
+    across = taps[1] - taps[0] if cols > 1 else 0
+    down = taps[cols] - taps[0] if len(job.rows) > 1 else 0
     if job.outputs % lanes:
         fill_zero(f, packed, packed_size(job, lanes))
 
     def move(o: Value, r: Value) -> None:
         place = (o // lanes * job.reduced + r) * (len(taps) * lanes) + o % lanes
         given = weights.at(o * output_stride + r * reduced_stride)
-        for i, tap in enumerate(taps):
-            packed.store(given.load(tap), place + i * lanes)
+        if len(taps) <= _WRITTEN_OUT:
+            for i, tap in enumerate(taps):
+                packed.store(given.load(tap), place + i * lanes)
+            return
+
+        def one(i: Value, j: Value) -> None:
+            tap = i * down + j * across + taps[0]
+            packed.store(given.load(tap), place + (i * cols + j) * lanes)
+
+        f.loop(0, len(job.rows), lambda i: f.loop(0, cols, lambda j: one(i, j)))
 
     if output_stride > reduced_stride:
         f.loop(0, job.outputs, lambda o: f.loop(0, job.reduced, lambda r: move(o, r)))
