@@ -87,7 +87,15 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
         if op.saves_out:
             storage = storage_of(result)
             result._grad_fn.out = (out, storage, storage.version)
+        if mode.saved_hooks:
+            _pack(result._grad_fn)
     return result
+
+
+def _pack(node: OpNode) -> None:
+    from taper.autograd.saved_hooks import pack
+
+    pack(node)
 
 
 def join(view: Tensor, source: Tensor) -> None:
@@ -131,6 +139,8 @@ def _wrap_many(
             node.out = ManyOutputs(
                 (r._array, storage_of(r), storage_of(r).version) for r in results[op.saved_from :]
             )
+        if mode.saved_hooks:
+            _pack(node)
     return results
 
 

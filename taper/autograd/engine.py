@@ -29,6 +29,7 @@ from taper.tensor import Tensor, wrap
 class ArrayLane:
     """Gradients as arrays: nothing is recorded."""
 
+    recorded = False
     m = backends.math()
 
     @staticmethod
@@ -94,6 +95,8 @@ class ArrayLane:
 
 class TensorLane:
     """Gradients as tensors: the derivative is recorded like any other computation."""
+
+    recorded = True
 
     def __init__(self) -> None:
         from taper.ops import tensor_math

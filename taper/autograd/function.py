@@ -55,6 +55,13 @@ class FunctionCtx:
                 restored.append(None)
                 continue
             tensor, array, version, number = item
+            if array is None:  # packed by a saved-tensor hook
+                tensor = tensor.tensor(recorded=True)
+                if number >= 0:
+                    tensor._requires_grad, tensor._grad_fn = True, node
+                    tensor._output_nr = number
+                restored.append(tensor)
+                continue
             check_version(node, (tensor, array, version))
             if number >= 0:  # an output: kept without its node, so that saving it makes no cycle
                 storage, tensor = tensor._storage, wrap(array)
@@ -334,6 +341,11 @@ def _save(tensor: Tensor | None, outputs: Any, made: Any) -> Any:
     if tensor is None:
         return None
     version = storage_of(tensor).version
+    if mode.saved_hooks:
+        from taper.autograd.saved_hooks import packed
+
+        own = [n for n, out in enumerate(outputs) if out is tensor and made[n] is tensor]
+        return packed(tensor), None, version, own[0] if own else -1
     for number, out in enumerate(outputs):
         if out is tensor and made[number] is tensor and isinstance(tensor._grad_fn, FunctionNode):
             alias = wrap(tensor._array)

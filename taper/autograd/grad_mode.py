@@ -17,6 +17,10 @@ class _Mode(threading.local):
     inference = False
     anomaly = False
     check_nan = True
+    # (pack, unpack) of the saved-tensor hooks in force, the innermost last; see saved_hooks.py.
+    saved_hooks: tuple[Any, ...] = ()
+    # Why there may be none: the text of disable_saved_tensors_hooks.
+    no_saved_hooks: str | None = None
 
 
 mode = _Mode()

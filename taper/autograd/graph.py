@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from taper.autograd.grad_mode import mode
 from taper.autograd.node import AccumulateGrad, Node
 from taper.tensor import Tensor
 
@@ -85,46 +86,45 @@ def register_multi_grad_hook(tensors: Any, fn: Any, *, mode: str = "all") -> Any
 
 
 class saved_tensors_hooks:
-    """pack and unpack hooks for what ops save.
+    """A context in which what ops save goes through pack_hook(tensor), and back through
+    unpack_hook(whatever pack_hook gave) when the derivative is computed.
 
-    Raises: NotImplementedError on entering: taper saves the tensors themselves. Use
-    torch.utils.checkpoint to save memory.
+    Contexts nest; the innermost counts. Raises: RuntimeError where they are disabled.
     """
 
     def __init__(self, pack_hook: Any, unpack_hook: Any) -> None:
-        self.hooks = pack_hook, unpack_hook
+        self.pack_hook, self.unpack_hook = pack_hook, unpack_hook
 
     def __enter__(self) -> None:
-        raise NotImplementedError(
-            "saved_tensors_hooks is not available in taper yet; use "
-            "torch.utils.checkpoint.checkpoint to trade time for memory"
-        )
+        if mode.no_saved_hooks is not None:
+            raise RuntimeError(mode.no_saved_hooks)
+        mode.saved_hooks = (*mode.saved_hooks, (self.pack_hook, self.unpack_hook))
 
     def __exit__(self, *error: object) -> None:
-        return None
+        mode.saved_hooks = mode.saved_hooks[:-1]
 
 
 class save_on_cpu(saved_tensors_hooks):
-    """Saved tensors on the CPU, where they are already: a context without effect."""
+    """Saved tensors on the CPU, where they are already: each is kept as a copy."""
 
     def __init__(self, pin_memory: bool = False, device_type: str = "cuda") -> None:
-        pass
-
-    def __enter__(self) -> None:
-        return None
+        super().__init__(lambda tensor: tensor.clone(), lambda kept: kept)
 
 
 class disable_saved_tensors_hooks:
-    """A context in which saved-tensor hooks are an error; taper has none."""
+    """A context (or decorator) in which setting saved-tensor hooks is an error with this text."""
 
     def __init__(self, error_message: str) -> None:
         self.error_message = error_message
 
     def __enter__(self) -> None:
-        return None
+        self._before = mode.no_saved_hooks
+        if mode.saved_hooks:
+            raise RuntimeError(self.error_message)
+        mode.no_saved_hooks = self.error_message
 
     def __exit__(self, *error: object) -> None:
-        return None
+        mode.no_saved_hooks = self._before
 
 
 class allow_mutation_on_saved_tensors:

@@ -142,6 +142,7 @@ class OpNode(Node):
     op: Op
     attrs: dict[str, Any]
     saved: list[Any] | None
+    is_packed = False  # by saved-tensor hooks
     out: Any = None
     common: Any = None
     dtypes: Any = None
@@ -167,6 +168,11 @@ class OpNode(Node):
         saved = self.saved
         if saved is None:
             raise GradError(FREED)
+        out = self.out
+        if self.is_packed:
+            from taper.autograd.saved_hooks import unpack
+
+            saved, out = unpack(self, lane.recorded)
         if op.saves:
             plan = op.plan
             if op.variadic:
@@ -174,7 +180,6 @@ class OpNode(Node):
             args = lane.values(self, saved, plan)
         else:
             args = saved
-        out = self.out
         if out is not None:
             out = lane.output(self, out)
         grad = grads[0] if op.outputs == 1 else tuple(grads)
