@@ -50,7 +50,7 @@ class OptimizedModule(Module):
             super().__setattr__(name, value)
 
     def __len__(self) -> int:
-        return len(self._orig_mod) 
+        return len(self._orig_mod)
 
 
 def _check(backend: Any, mode: str | None, options: Any) -> None:

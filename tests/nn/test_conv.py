@@ -9,8 +9,8 @@ import pytest
 
 import taper
 from taper import nn
-from taper.nn import functional as F
 from taper.backends import convolution
+from taper.nn import functional as F
 
 FUNCTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from random_golden import CALLS, CASES, check, name_of
 
 LOADING = {"dataloader", "random_sampler", "random_split", "weighted_sampler"}

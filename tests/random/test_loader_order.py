@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from random_golden import CASES, WEIGHTS, check, name_of
 
 import taper as torch
+from random_golden import CASES, WEIGHTS, check, name_of
 from taper.utils import data
 
 

@@ -80,10 +80,11 @@ class DistributedSampler(Sampler[int]):
 
 def _process_group() -> Any:
     """taper.distributed, if it can be used here."""
+    distributed: Any = None
     try:
         from taper import distributed
     except ImportError:
-        distributed = None
+        pass
     if distributed is None or not distributed.is_available():
         raise RuntimeError("Requires distributed package to be available")
     return distributed
