@@ -15,6 +15,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "tests"))
 
 import numpy as np
+
 from backends.llvm.test_vmath import OF_ONE, WIDER, exact, run, ulps
 
 BLOCK = 1 << 22
