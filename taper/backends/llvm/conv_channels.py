@@ -209,7 +209,7 @@ def pack_vectors(
             first.load(lane * output_stride, lanes, mask) if lane < live else nothing
             for lane in range(lanes)
         ]
-        return transposed(f, given)[:count]
+        return transposed(given)[:count]
 
     def vector(o: Value, live: int) -> None:
         own = weights.at(o * output_stride)
@@ -315,7 +315,7 @@ def write(
         for v, n in enumerate(live):
             for i in range(rows):
                 line = [job.end(f, sums[(i * cols + p) * count + v]) for p in range(cols)]
-                for c, pixels in enumerate(transposed(f, line)[:n]):
+                for c, pixels in enumerate(transposed(line)[:n]):
                     where = place.at((lanes * v + c) * to_channel + i * to_row)
                     store_pixels(where, pixels, cols, to_col)
 

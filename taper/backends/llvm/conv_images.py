@@ -99,7 +99,7 @@ def _gather(
             count = min(lanes, width - x)
             rows = [s.load(r * width + x, lanes, f.mask(count, lanes)) for s in each]
             place = staged.at((r * job.wide + (job.left + x)) * lanes)
-            for i, value in enumerate(transposed(f, rows)[:count]):
+            for i, value in enumerate(transposed(rows)[:count]):
                 place.store(value, i * lanes)
 
     f.loop(0, job.reduced * height, row)
@@ -115,7 +115,7 @@ def _scatter(
 
     def part(p: Value, count: int) -> None:
         rows = [made.load((p + i) * lanes, lanes) for i in range(count)]
-        for place, value in zip(each, transposed(f, rows), strict=True):
+        for place, value in zip(each, transposed(rows), strict=True):
             place.store(value, p, f.mask(count, lanes))
 
     whole = total // lanes * lanes

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from taper.backends.llvm.pack import transpose
 from taper.backends.llvm.text import Function, Number, Pointer, Value, vector
 
 CACHE_LINE = 64
@@ -59,25 +60,12 @@ def aligned(f: Function, pointer: Pointer) -> Pointer:
     return Pointer(f, f.emit("ptr", f"inttoptr i64 {up.name} to ptr").name, pointer.element)
 
 
-def transposed(f: Function, rows: Sequence[Value]) -> list[Value]:
-    """As many vectors as each has lanes, transposed: log2(lanes) rounds of exchanged halves.
+def transposed(rows: Sequence[Value]) -> list[Value]:
+    """As many vectors as each has lanes, transposed.
 
     Fewer rows are filled up with copies of the first, whose lanes nobody must use.
     """
-    lanes = rows[0].lanes
-    now = [*rows, *[rows[0]] * (lanes - len(rows))]
-    apart = 1
-    while apart < lanes:
-        low = [i if not i & apart else i - apart + lanes for i in range(lanes)]
-        high = [i + apart if not i & apart else i + lanes for i in range(lanes)]
-        following = list(now)
-        for i in range(lanes):
-            if not i & apart:
-                following[i] = now[i].shuffle(now[i + apart], low)
-                following[i + apart] = now[i].shuffle(now[i + apart], high)
-        now = following
-        apart *= 2
-    return now
+    return transpose([*rows, *[rows[0]] * (rows[0].lanes - len(rows))])
 
 
 def load_pixels(source: Pointer, lanes: int, step: int, count: int | None = None) -> Value:

@@ -163,7 +163,7 @@ def _lay_panels(
             for c in range(lanes)
         ]
         out = panels.at(o // wide * (size * wide) + o % wide)
-        for i, value in enumerate(transposed(f, rows)[:count]):
+        for i, value in enumerate(transposed(rows)[:count]):
             out.store(value, (p + i) * wide)
 
     def line(o: Value, live: int) -> None:

@@ -336,7 +336,7 @@ def _transform_output(
             made = [[(value < 0.0).select(0.0, value) for value in line] for line in made]
         for y in range(0, tall, at_once):
             values = [value for line in made[y : y + at_once] for value in line]
-            for c, pixels in enumerate(transposed(f, values)[:live]):
+            for c, pixels in enumerate(transposed(values)[:live]):
                 for k in range(min(at_once, tall - y)):
                     part = pixels.shuffle(pixels, range(4 * k, 4 * k + 4))
                     at = (o + c) * (height * width) + (row * 4 + (y + k)) * width + t * 4
