@@ -540,8 +540,8 @@ class Tensor(metaclass=TensorMeta):
             )
         return bool((self._array == element).any())
 
-    def __hash__(self) -> int:
-        return id(self)
+    # By identity, in C: parameters are the keys of the optimizer's state, looked up every step.
+    __hash__ = object.__hash__
 
     def __repr__(self, *, tensor_contents: str | None = None) -> str:
         from taper.printing import tensor_text

@@ -336,9 +336,14 @@ def _finish_leaves(
     accumulate: bool,
     create_graph: bool,
 ) -> None:
+    every = accumulate and not wanted
     for key in list(leaves):
         leaf, grad = leaves.pop(key)
         hooks = leaf._hooks
+        if every and leaf._requires_grad and hooks is None and leaf._accumulate is None:
+            if "_post_accumulate" not in leaf.__dict__:  # nobody looks on
+                _accumulate(leaf, grad, create_graph)
+                continue
         if hooks:
             for hook in list(hooks.values()):
                 changed = hook(lane.outward(grad))
