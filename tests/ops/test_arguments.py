@@ -248,3 +248,17 @@ def test_python_functions_on_elements_must_give_numbers():
         x.apply_(lambda v: "1")
     with pytest.raises(RuntimeError, match="number of sizes provided"):
         x.map_(taper.ones(3, 1), lambda a, b: a)
+
+
+def test_lists_of_numbers_become_tensors_whatever_mixes_they_hold():
+    assert taper.tensor([[1, 2], (3, 4)]).dtype == taper.int64
+    assert taper.tensor([[1], [2.5]]).tolist() == [[1.0], [2.5]]
+    assert taper.tensor([True, 2]).dtype == taper.int64
+    assert taper.tensor([1.7, -2.9], dtype=taper.int32).tolist() == [1, -2]
+    assert taper.tensor([-1], dtype=taper.uint8).tolist() == [255]
+    assert taper.tensor([1e10], dtype=taper.float16).tolist() == [float("inf")]
+    with pytest.raises(ValueError, match="expected sequence of length 2 at dim 1"):
+        taper.tensor([[1, 2], [3]])
+    for number, dtype in ((300, taper.uint8), (2**40, taper.int32), (float("nan"), taper.int32)):
+        with pytest.raises(RuntimeError, match=r"cannot be converted to type .* without overflow"):
+            taper.tensor([number], dtype=dtype)
