@@ -113,7 +113,7 @@ def op(cls: type[Op]) -> Any:
     if cls.ufunc:
         from taper import backends
 
-        made.function = getattr(backends.math(), cls.ufunc)
+        made.function = backends.math().ufunc(cls.ufunc)
     made.name = cls.name or cls.__name__.lower()
     made.node_name = cls.node_name or cls.__name__ + "Backward0"
     wanted = set(cls.saves)

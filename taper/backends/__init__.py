@@ -1,8 +1,9 @@
 """Who evaluates: backends know arrays and kernels, not ops or tensors.
 
 reference.py is numpy's meaning of every op; llvm/ has kernels for many of them. `math` is the
-namespace in which formulas are evaluated: TAPER_BACKEND=reference or llvm chooses. The modules named like PyTorch's (cudnn, mps, ...) are
-the switches of libraries that taper does not use; programs set them.
+namespace in which formulas are evaluated: with the kernels where llvmlite is installed, unless
+TAPER_BACKEND=reference. The modules named like PyTorch's (cudnn, mps, ...) are the switches of
+libraries that taper does not use; programs set them.
 """
 
 from __future__ import annotations
@@ -24,21 +25,21 @@ def math() -> Any:
     """
     from taper.backends import reference
 
-    name = os.environ.get("TAPER_BACKEND") or "reference"
-    if name == "reference":
-        return reference.math
-    if name != "llvm":
-        raise ValueError(f"TAPER_BACKEND is {name!r}; choose from reference, llvm")
-    try:
-        import importlib.util
-
-        if importlib.util.find_spec("llvmlite") is None:
-            return reference.math
-    except ValueError:
+    name = os.environ.get("TAPER_BACKEND") or "llvm"
+    if name not in ("llvm", "reference"):
+        raise ValueError(f"TAPER_BACKEND is {name!r}; choose from llvm, reference")
+    if name == "reference" or not _has_llvm():
         return reference.math
     from taper.backends.llvm.functions import LlvmMath
 
     return LlvmMath()
+
+
+def _has_llvm() -> bool:
+    """Whether llvmlite is installed; it is not imported before a kernel is needed."""
+    import importlib.util
+
+    return importlib.util.find_spec("llvmlite") is not None
 
 
 def __getattr__(name: str) -> Any:

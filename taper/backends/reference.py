@@ -73,7 +73,16 @@ def _call(op: Any, *inputs: Any, **attrs: Any) -> Any:
 
 
 # Files of functions that numpy lacks. They are loaded when one is first used.
-_FAMILIES = ("convolution", "gathering", "pooling", "recurrent", "rows", "scans", "selection", "special")
+_FAMILIES = (
+    "convolution",
+    "gathering",
+    "pooling",
+    "recurrent",
+    "rows",
+    "scans",
+    "selection",
+    "special",
+)
 
 
 def _fuse(op: Any) -> None:
@@ -89,6 +98,10 @@ class Math:
     """numpy's namespace with taper's additions; what it lacks is looked up in _FAMILIES."""
 
     on_arrays = True
+
+    def ufunc(self, name: str) -> Any:
+        """numpy's function, called without `m` in between."""
+        return getattr(self, name)
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(np, name, None)

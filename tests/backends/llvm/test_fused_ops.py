@@ -10,6 +10,7 @@ pytest.importorskip("llvmlite")
 from op_samples import ATTRS, DOMAIN, INTEGER
 from taper.backends import reference
 from taper.backends.llvm import build
+from taper.backends.llvm.functions import fusing
 from taper.backends.llvm.functions import pointwise as functions
 from taper.op import REGISTRY, VALUE
 from taper.ops import load_all
@@ -119,7 +120,7 @@ class Plain:
 
 def test_an_attribute_that_changes_at_each_call_stops_making_kernels():
     op = Plain(lambda m, x, *, by: (x * by + 1) * by)
-    functions.fuse(op)
+    fusing.fuse(op)
     x = np.ones(1000, np.float32)
     before = build.counts["compiled"] + build.counts["disk"]
     for i in range(100):
@@ -128,7 +129,7 @@ def test_an_attribute_that_changes_at_each_call_stops_making_kernels():
         )
 
     made = build.counts["compiled"] + build.counts["disk"] - before
-    assert made == functions.MOST_WAYS
+    assert made == fusing.MOST_WAYS
 
 
 def test_an_op_of_a_single_step_is_given_back_as_it_was():
@@ -136,7 +137,7 @@ def test_an_op_of_a_single_step_is_given_back_as_it_was():
         return x + 1
 
     op = Plain(plain)
-    functions.fuse(op)
+    fusing.fuse(op)
     assert op.run is not plain
 
     np.testing.assert_array_equal(op.run(reference.math, np.ones(1000)), np.full(1000, 2.0))
@@ -146,7 +147,7 @@ def test_an_op_of_a_single_step_is_given_back_as_it_was():
 def test_few_elements_stay_with_numpy():
     seen = []
     op = Plain(lambda m, x: seen.append(m) or x * x + 1)
-    functions.fuse(op)
+    fusing.fuse(op)
 
     op.run(reference.math, np.ones(4, np.float32))
 
@@ -155,7 +156,7 @@ def test_few_elements_stay_with_numpy():
 
 def test_numbers_among_the_operands_are_given_at_run_time():
     op = Plain(lambda m, x, y, scale: x * scale + y * scale)
-    functions.fuse(op)
+    fusing.fuse(op)
     x, y = np.random.default_rng(0).normal(size=(2, 500)).astype(np.float32)
     before = dict(build.counts)
     for scale in (2.0, 3, 0.25):
@@ -168,7 +169,7 @@ def test_numbers_among_the_operands_are_given_at_run_time():
 
 def test_a_gradient_that_passes_through_is_not_copied():
     op = Plain(lambda m, *x: x[0], lambda m, grad, out, x, y: (grad, grad * y * y, None))
-    functions.fuse(op)
+    fusing.fuse(op)
     grad, x, y = np.random.default_rng(0).normal(size=(3, 500))
 
     to_x, to_y, none = op.vjp(reference.math, grad, None, x, y)

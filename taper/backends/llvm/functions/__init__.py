@@ -2,7 +2,8 @@
 
 Each file here holds a family of functions on arrays with the names and arguments of the reference.
 One looks at dtypes, sizes and strides, and either calls a kernel or hands over to the reference; the
-rule depends on nothing else, so a program gives the same bits each time it runs.
+rule depends on nothing else, so a program gives the same bits each time it runs. A family is loaded
+when one of its functions is first used.
 """
 
 from __future__ import annotations
@@ -10,33 +11,49 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+import numpy as np
+
 from taper.backends import reference
 
-FAMILIES = ("gemm", "pointwise", "rows", "conv", "pool", "rnn", "update", "gather", "scan", "draw", "cast")
+FAMILIES: dict[str, str] = {
+    "gemm": "linear matmul",
+    "pointwise": "exp exp2 expm1 log log2 log1p tanh sigmoid erf sin cos fused",
+    "rows": "softmax log_softmax softmax_grad log_softmax_grad softmax_loss softmax_loss_grad normalize_rows normalize_rows_grad row_sums column_sums sum sum_to max",
+    "conv": "convolution convolution_transposed convolution_weight_grad convolution_gradients",
+    "pool": "max_pool max_pool_grad avg_pool avg_pool_grad",
+    "rnn": "gru_forward gru_backward lstm_forward lstm_backward rnn_forward rnn_backward",
+    "update": "update_rule",
+    "gather": "add_slices gather scatter_add sum_rows take_slices",
+    "scan": "running_product running_sum",
+    "draw": "draws",
+    "cast": "astype",
+}
+_HOMES = {name: family for family, names in FAMILIES.items() for name in names.split()}
 
 
 class LlvmMath(reference.Math):
-    """The namespace. A family's file says in PUBLISHED which names it has."""
-
-    def __init__(self) -> None:
-        for family in FAMILIES:
-            name = f"{__name__}.{family}"
-            try:
-                found = importlib.import_module(name)
-            except ModuleNotFoundError as error:
-                if error.name != name:
-                    raise
-                continue
-            for published in found.PUBLISHED:
-                self.__dict__[published] = getattr(found, published)
+    """The namespace."""
 
     def __getattr__(self, name: str) -> Any:
-        found = self.__dict__[name] = getattr(reference.math, name)
+        family = _HOMES.get(name)
+        if family is None:
+            found = getattr(reference.math, name)
+        else:
+            found = getattr(importlib.import_module(f"{__name__}.{family}"), name)
+        self.__dict__[name] = found
         return found
+
+    def ufunc(self, name: str) -> Any:
+        """numpy's function, where it has no kernel and so can be called without `m` in between."""
+        return None if name in _HOMES else getattr(reference.math, name)
+
+    def fuse(self, op: Any) -> None:
+        """Lets an op run on arrays as one kernel: see fusing.py."""
+        from taper.backends.llvm.functions.fusing import fuse
+
+        fuse(op)
 
     def call(self, op: Any, *inputs: Any, **attrs: Any) -> Any:
         """Runs another op on arrays."""
-        import numpy as np
-
         out = op.run(self, *inputs, **attrs)
         return out if op.outputs > 1 or type(out) is np.ndarray else np.asarray(out)

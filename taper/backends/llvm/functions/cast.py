@@ -13,8 +13,6 @@ from taper.backends.llvm.cast import Cast, is_native
 from taper.backends.llvm.loaded import kernel
 from taper.backends.llvm.machine import host
 
-PUBLISHED = ("astype",)
-
 # Elements below which numpy is as quick as the call.
 LEAST = 128
 

@@ -23,13 +23,6 @@ from taper.backends.llvm.functions.conv_volumes import Volumes, in_depth
 from taper.backends.llvm.functions.gemm import Plans
 from taper.backends.windows import widened
 
-PUBLISHED = (
-    "convolution",
-    "convolution_transposed",
-    "convolution_weight_grad",
-    "convolution_gradients",
-)
-
 Sizes = tuple[int, ...]
 Array = np.ndarray
 

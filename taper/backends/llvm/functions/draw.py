@@ -25,8 +25,6 @@ from taper.backends.llvm.draw import (
 from taper.backends.llvm.functions.cast import astype
 from taper.backends.llvm.loaded import kernel
 
-PUBLISHED = ("draws",)
-
 Array = np.ndarray
 
 _ELEMENTS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}

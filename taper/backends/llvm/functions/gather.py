@@ -16,8 +16,6 @@ from taper.backends import gathering as reference
 from taper.backends.llvm.gather import AddSlices, Gather, ScatterAdd, TakeSlices
 from taper.backends.llvm.loaded import kernel
 
-PUBLISHED = ("add_slices", "gather", "scatter_add", "sum_rows", "take_slices")
-
 Array = np.ndarray
 _empty = np.empty
 

@@ -21,8 +21,6 @@ from taper.backends.llvm.dots import Dots
 from taper.backends.llvm.gemm import KINDS, Gemm, Plan
 from taper.backends.llvm.machine import host
 
-PUBLISHED = ("linear", "matmul")
-
 Array = np.ndarray
 Kernel = Callable[..., None]
 Shape = tuple[int, ...]

@@ -15,6 +15,7 @@ import numpy as np
 
 from taper.backends import reference
 from taper.backends.llvm import build, call, machine, pool
+from taper.backends.llvm.functions.fusing import LEAST
 from taper.backends.llvm.pointwise import (
     DTYPES,
     Pointwise,
@@ -27,8 +28,6 @@ from taper.backends.llvm.pointwise import (
 Array = np.ndarray
 Kernel = Callable[..., None]
 
-# Elements from which a kernel beats numpy's steps.
-LEAST = 64
 # With AVX-512 numpy has vector code of its own for these, in float32 and float64. A kernel is a
 # little quicker from some size on, or for some never (numpy 2.4, AMD Zen 4).
 _NEVER = 1 << 62
@@ -37,9 +36,8 @@ AVX512 = {"exp": (1024, 1024), "expm1": (1024, 1024), "log": (1024, 1024), "log1
           "log2": (_NEVER, 1024)}  # fmt: skip
 # Elements from which threads pay: some 20 us of work.
 PARALLEL = 1 << 16
-# Layouts of arrays that broadcast, and values of attributes, that a formula remembers.
+# Layouts of arrays that broadcast that a formula remembers.
 MOST_LAYOUTS = 1024
-MOST_WAYS = 16
 # Elements of a row below which the loop around the rows costs more than it saves.
 LEAST_ROW = 16
 
@@ -293,7 +291,7 @@ def fused(formula: Callable[..., Any], *operands: Any, **attrs: Any) -> Any:
     return made if made is None else made[0] if len(made) == 1 else tuple(made)
 
 
-class _Way:
+class Way:
     """What an op does with operands of some dtypes: by a kernel, or not if `formula` is None."""
 
     __slots__ = ("arrays", "derivative", "formula", "numbers")
@@ -324,58 +322,6 @@ class _Way:
         return self.formula.run(  # type: ignore[union-attr]
             [operands[i] for i in self.arrays], [float(operands[i]) for i in self.numbers]
         )
-
-
-def fuse(op: Any) -> None:
-    """Lets an op, and its derivative, run on arrays as one kernel where that saves a pass over them.
-
-    An attribute is part of the kernel; of one that changes from call to call only the first few
-    values have kernels. A function of the op that never pays is given back as it was.
-    """
-    op.run = _fused(op, "run", False)
-    if op.vjp is not None and not op.wants_needs:
-        op.vjp = _fused(op, "vjp", True)
-
-
-def _fused(op: Any, name: str, derivative: bool) -> Callable[..., Any]:
-    body = getattr(op, name)
-    ways: dict[Any, _Way] = {}
-
-    def run(m: Any, *operands: Any, **attrs: Any) -> Any:
-        first = operands[0]
-        if type(first) is not _ndarray:
-            first = operands[-1]
-            if type(first) is not _ndarray:
-                return body(m, *operands, **attrs)
-        if first.size < LEAST:
-            return body(m, *operands, **attrs)
-        key: Any = [x.dtype if type(x) is _ndarray else type(x) for x in operands]
-        if attrs:
-            key += attrs.items()
-        key = tuple(key)
-        try:
-            way = ways.get(key)
-        except TypeError:  # an attribute that cannot be a key
-            return body(m, *operands, **attrs)
-        if way is None:
-            if len(ways) >= MOST_WAYS:
-                return body(m, *operands, **attrs)
-            way = ways[key] = _Way(body, operands, attrs, derivative)
-            if way.formula is None and not attrs and first.dtype in _FLOATING:
-                # It will not be better for others of its dtypes.
-                setattr(op, name, body)
-        if way.formula is not None:
-            made = way.run(operands)
-            if made is not None:
-                if way.derivative is not None:
-                    return way.derivative.gradients(first, made)
-                return made[0] if len(made) == 1 else tuple(made)
-        return body(m, *operands, **attrs)
-
-    return run
-
-
-_FLOATING = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def _worthwhile(found: Formula | None) -> Formula | None:
@@ -469,7 +415,3 @@ def rows_of(
         for own in merged:
             own.insert(0, 0)
     return extents, merged, inner
-
-
-PUBLISHED = ("exp", "exp2", "expm1", "log", "log2", "log1p", "tanh", "sigmoid", "erf", "sin", "cos",
-             "fused", "fuse")  # fmt: skip

@@ -16,8 +16,6 @@ from taper.backends import pooling as reference
 from taper.backends.llvm.functions.gemm import Plans
 from taper.backends.windows import widened
 
-PUBLISHED = ("max_pool", "max_pool_grad", "avg_pool", "avg_pool_grad")
-
 Sizes = tuple[int, ...]
 Array = np.ndarray
 

@@ -17,15 +17,6 @@ from taper.backends.llvm.functions import recurrent_small as small
 from taper.backends.llvm.functions.gemm import Plans
 from taper.backends.llvm.functions.recurrent_arrays import ELEMENTS, Sizes
 
-PUBLISHED = (
-    "gru_forward",
-    "gru_backward",
-    "lstm_forward",
-    "lstm_backward",
-    "rnn_forward",
-    "rnn_backward",
-)
-
 Array = np.ndarray
 
 

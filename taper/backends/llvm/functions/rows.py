@@ -296,8 +296,3 @@ def max(x: Any, axis: Any = None, out: Any = None, keepdims: bool = False) -> An
             kernel(threads(x.size), x, made, *given, x.size // width)
             return made[..., None] if keepdims else made
     return np.max(x, axis, out, keepdims)
-
-
-PUBLISHED = ("softmax", "log_softmax", "softmax_grad", "log_softmax_grad", "softmax_loss",
-             "softmax_loss_grad", "normalize_rows", "normalize_rows_grad", "row_sums", "column_sums",
-             "sum", "sum_to", "max")  # fmt: skip

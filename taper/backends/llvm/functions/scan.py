@@ -17,8 +17,6 @@ from taper.backends import scans as reference
 from taper.backends.llvm.loaded import kernel
 from taper.backends.llvm.scan import Scan
 
-PUBLISHED = ("running_product", "running_sum")
-
 Array = np.ndarray
 
 # Elements below which numpy is as quick as the call.

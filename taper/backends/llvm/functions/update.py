@@ -78,6 +78,3 @@ def _way(
     kernel = kernel_of(made.kernel)
     ways.append((made.holds, kernel))
     return kernel
-
-
-PUBLISHED = ("update_rule",)

@@ -1,0 +1,75 @@
+"""Ops as one kernel: an elementwise op's formula, or derivative, runs fused where that saves a pass.
+
+Only what every call needs is here; how a formula is traced and what runs it is in pointwise.py,
+which is loaded with the first array that is large enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+# Elements from which a kernel beats numpy's steps.
+LEAST = 64
+# Values of attributes that an op remembers.
+MOST_WAYS = 16
+
+_ndarray = np.ndarray
+_FLOATING = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def _way(*arguments: Any) -> Any:
+    from taper.backends.llvm.functions.pointwise import Way
+
+    return Way(*arguments)
+
+
+def fuse(op: Any) -> None:
+    """Lets an op, and its derivative, run on arrays as one kernel where that saves a pass over them.
+
+    An attribute is part of the kernel; of one that changes from call to call only the first few
+    values have kernels. A function of the op that never pays is given back as it was.
+    """
+    op.run = _fused(op, "run", False)
+    if op.vjp is not None and not op.wants_needs:
+        op.vjp = _fused(op, "vjp", True)
+
+
+def _fused(op: Any, name: str, derivative: bool) -> Callable[..., Any]:
+    body = getattr(op, name)
+    ways: dict[Any, Any] = {}
+
+    def run(m: Any, *operands: Any, **attrs: Any) -> Any:
+        first = operands[0]
+        if type(first) is not _ndarray:
+            first = operands[-1]
+            if type(first) is not _ndarray:
+                return body(m, *operands, **attrs)
+        if first.size < LEAST:
+            return body(m, *operands, **attrs)
+        key: Any = [x.dtype if type(x) is _ndarray else type(x) for x in operands]
+        if attrs:
+            key += attrs.items()
+        key = tuple(key)
+        try:
+            way = ways.get(key)
+        except TypeError:  # an attribute that cannot be a key
+            return body(m, *operands, **attrs)
+        if way is None:
+            if len(ways) >= MOST_WAYS:
+                return body(m, *operands, **attrs)
+            way = ways[key] = _way(body, operands, attrs, derivative)
+            if way.formula is None and not attrs and first.dtype in _FLOATING:
+                # It will not be better for others of its dtypes.
+                setattr(op, name, body)
+        if way.formula is not None:
+            made = way.run(operands)
+            if made is not None:
+                if way.derivative is not None:
+                    return way.derivative.gradients(first, made)
+                return made[0] if len(made) == 1 else tuple(made)
+        return body(m, *operands, **attrs)
+
+    return run
