@@ -93,6 +93,16 @@ def test_an_error_in_pytorchs_words_gets_op_arguments_module_and_line_as_a_note(
     assert f"called at {__file__}:" in note
 
 
+def test_the_note_comes_with_hooks_too():
+    model = nn.CrossEntropyLoss()
+    model.register_forward_hook(lambda *given: None)
+
+    with pytest.raises(ValueError, match="Expected input batch_size") as caught:
+        model(torch.zeros(4, 3), torch.zeros(5).long())
+
+    assert "in module CrossEntropyLoss" in caught.value.__notes__[0]
+
+
 def test_an_error_of_the_users_own_gets_no_note():
     class Mine(nn.Module):
         def forward(self, x):

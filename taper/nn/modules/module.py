@@ -136,9 +136,9 @@ class Module(Hooked, Stateful, Tree):
     forward: Callable[..., Any] = _forward_unimplemented
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if _switch.on:
-            return self._call_impl(*args, **kwargs)
         try:
+            if _switch.on:
+                return self._call_impl(*args, **kwargs)
             return self.forward(*args, **kwargs)
         except Exception as error:
             annotate(error)
