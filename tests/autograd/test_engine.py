@@ -88,7 +88,9 @@ def test_overwriting_a_saved_tensor_is_caught():
     z = y * y
     y.add_(1)
 
-    with pytest.raises(RuntimeError, match=r"modified by an inplace operation.*version 1; expected"):
+    with pytest.raises(
+        RuntimeError, match=r"modified by an inplace operation.*version 1; expected"
+    ):
         z.backward()
 
 
