@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("llvmlite")
 
 from taper.backends import rows as plain
-from taper.backends.llvm import build, call, machine, rows
+from taper.backends.llvm import build, call, layer_norm, machine, rows, softmax, sums
 from taper.backends.llvm.functions import rows as functions
 
 COLUMNS = [1, 2, 7, 10, 16, 17, 33, 64, 100, 128, 129, 250, 257, 1000]
@@ -50,7 +50,7 @@ def test_softmax_and_its_derivative(columns, dtype, logarithm):
     generator = np.random.default_rng(0)
     x = (generator.normal(size=(9, columns)) * 5).astype(dtype)
     fixed, given = known(columns)
-    spec = rows.Softmax(ELEMENTS[dtype], fixed, logarithm)
+    spec = softmax.Softmax(ELEMENTS[dtype], fixed, logarithm)
     y, behind = guarded(9, columns, dtype=dtype)
 
     run(spec, x, y, *given, 0, 9)
@@ -58,7 +58,7 @@ def test_softmax_and_its_derivative(columns, dtype, logarithm):
     np.testing.assert_allclose(y, spec.interpret(x), **near(dtype))
     assert (behind == 7).all()
     grad = generator.normal(size=(9, columns)).astype(dtype)
-    spec = rows.SoftmaxGrad(ELEMENTS[dtype], fixed, logarithm)
+    spec = softmax.SoftmaxGrad(ELEMENTS[dtype], fixed, logarithm)
     dx, behind = guarded(9, columns, dtype=dtype)
     run(spec, grad, y, dx, *given, 0, 9)
     np.testing.assert_allclose(
@@ -78,7 +78,7 @@ def test_softmax_of_rows_with_special_elements(columns):
     fixed, given = known(columns)
     y = np.empty_like(x)
 
-    run(rows.Softmax("float", fixed), x, y, *given, 0, 5)
+    run(softmax.Softmax("float", fixed), x, y, *given, 0, 5)
 
     assert np.isnan(y[:3]).all()
     assert y[3].tolist() == [1.0] + [0.0] * (columns - 1)
@@ -92,22 +92,22 @@ def test_cross_entropy_and_its_derivative(columns, dtype):
     x = (generator.normal(size=(11, columns)) * 5).astype(dtype)
     target = generator.integers(0, columns, 11)
     fixed, given = known(columns)
-    spec = rows.CrossEntropy(ELEMENTS[dtype], fixed)
-    softmax, behind = guarded(11, columns, dtype=dtype)
+    spec = softmax.CrossEntropy(ELEMENTS[dtype], fixed)
+    chances, behind = guarded(11, columns, dtype=dtype)
     loss, after = guarded(11, dtype=dtype)
 
-    run(spec, x, target, softmax, loss, *given, 0, 11)
+    run(spec, x, target, chances, loss, *given, 0, 11)
 
     wanted, losses = spec.interpret(x, target)
-    np.testing.assert_allclose(softmax, wanted, **near(dtype))
+    np.testing.assert_allclose(chances, wanted, **near(dtype))
     np.testing.assert_allclose(loss, losses, **near(dtype))
     assert (behind == 7).all() and (after == 7).all()
     for each in (False, True):
         share = generator.random(11 if each else ()).astype(dtype)
-        spec = rows.CrossEntropyGrad(ELEMENTS[dtype], fixed, each)
+        spec = softmax.CrossEntropyGrad(ELEMENTS[dtype], fixed, each)
         dx, behind = guarded(11, columns, dtype=dtype)
-        run(spec, softmax, target, share, dx, *given, 0, 11)
-        np.testing.assert_array_equal(dx, spec.interpret(softmax, target, share))
+        run(spec, chances, target, share, dx, *given, 0, 11)
+        np.testing.assert_array_equal(dx, spec.interpret(chances, target, share))
         assert (behind == 7).all()
 
 
@@ -122,7 +122,7 @@ def test_layer_norm_and_its_derivative(columns, dtype, weight, bias):
     parameters = (w,) * weight + (b,) * bias
     fixed, given = known(columns)
     element = ELEMENTS[dtype]
-    spec = rows.LayerNorm(element, fixed, weight, bias)
+    spec = layer_norm.LayerNorm(element, fixed, weight, bias)
     y, behind = guarded(count, columns, dtype=dtype)
     mean, scale = np.empty((2, count), dtype)
 
@@ -132,15 +132,15 @@ def test_layer_norm_and_its_derivative(columns, dtype, weight, bias):
     for got, wanted in zip((y, mean, scale), spec.interpret(x, *parameters, 1e-5), strict=True):
         np.testing.assert_allclose(got, wanted, **bound)
     assert (behind == 7).all()
-    for sums in (True, False):
-        back = rows.LayerNormGrad(element, fixed, weight, sums)
+    for summed in (True, False):
+        back = layer_norm.LayerNormGrad(element, fixed, weight, summed)
         dx, behind = guarded(count, columns, dtype=dtype)
         made, after = guarded(2, 2, columns, dtype=dtype)
-        given_sums = (made,) * sums
+        given_sums = (made,) * summed
         run(back, x, grad, *(w,) * weight, mean, scale, dx, *given_sums, *given, count, 0, 2)
         wanted = back.interpret(x, grad, w if weight else None, mean, scale)
         np.testing.assert_allclose(dx, wanted[0], rtol=1e-3, atol=1e3 * np.finfo(dtype).eps)
-        if sums:
+        if summed:
             for got, right in zip(made.sum(0), wanted[1:], strict=True):
                 np.testing.assert_allclose(got, right, rtol=1e-4, atol=1e3 * np.finfo(dtype).eps)
         assert (behind == 7).all() and (after == 7).all()
@@ -151,7 +151,7 @@ def test_layer_norm_and_its_derivative(columns, dtype, weight, bias):
 def test_sums_of_short_rows(columns, dtype):
     x = np.random.default_rng(0).random((9, columns)).astype(dtype)
     fixed, given = known(columns)
-    spec = rows.RowSums(ELEMENTS[dtype], fixed)
+    spec = sums.RowSums(ELEMENTS[dtype], fixed)
     out, behind = guarded(9, dtype=dtype)
 
     run(spec, x, out, *given, 0, 9)
@@ -164,7 +164,7 @@ def test_sums_of_short_rows(columns, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_sums_of_rows(length, dtype):
     x = np.random.default_rng(0).normal(size=5 * length).astype(dtype)
-    spec = rows.Sums(ELEMENTS[dtype], ELEMENTS[dtype])
+    spec = sums.Sums(ELEMENTS[dtype], ELEMENTS[dtype])
     out, behind = guarded(5, dtype=dtype)
 
     run(spec, x, out, length, x.size, 3.0, 0, 5)
@@ -177,7 +177,7 @@ def test_a_sum_of_float32_is_nearer_to_the_exact_one_than_a_pairwise_sum():
     x = np.random.default_rng(0).random(1_000_003).astype(np.float32)
     out = np.empty(1, np.float32)
 
-    run(rows.Sums("float", "float"), x, out, x.size, x.size, 1.0, 0, 1)
+    run(sums.Sums("float", "float"), x, out, x.size, x.size, 1.0, 0, 1)
 
     exact = math.fsum(x.tolist())
     assert abs(out[0] - exact) <= np.spacing(np.float32(exact))
@@ -189,7 +189,7 @@ def test_a_sum_of_float32_is_nearer_to_the_exact_one_than_a_pairwise_sum():
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_sums_of_columns(columns, count, dtype):
     x = np.random.default_rng(0).normal(size=(count, columns)).astype(dtype)
-    spec = rows.ColumnSums(ELEMENTS[dtype])
+    spec = sums.ColumnSums(ELEMENTS[dtype])
     chunks = -(-count // 150)
     out, behind = guarded(chunks, columns, dtype=np.float64)
 
@@ -208,7 +208,7 @@ def test_maxima_see_nan_in_every_place(columns, dtype):
     x[np.arange(columns), np.arange(columns)] = np.nan
     x[columns] = -np.inf
     fixed, given = known(columns)
-    spec = rows.Maxima(ELEMENTS[dtype], fixed)
+    spec = sums.Maxima(ELEMENTS[dtype], fixed)
     out, behind = guarded(columns + 2, dtype=dtype)
 
     run(spec, x, out, *given, 0, columns + 2)
@@ -222,9 +222,9 @@ def test_a_row_does_not_depend_on_where_it_stands():
     x = np.random.default_rng(0).normal(size=(37, 300)).astype(np.float32)
     whole, parts = np.empty_like(x), np.empty_like(x)
 
-    run(rows.Softmax("float", 0), x, whole, 300, 0, 37)
+    run(softmax.Softmax("float", 0), x, whole, 300, 0, 37)
     for begin, end in ((0, 5), (5, 6), (6, 37)):
-        run(rows.Softmax("float", 0), x, parts, 300, begin, end)
+        run(softmax.Softmax("float", 0), x, parts, 300, begin, end)
 
     np.testing.assert_array_equal(whole, parts)
 

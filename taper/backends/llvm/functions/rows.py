@@ -14,21 +14,10 @@ import numpy as np
 from taper.backends import reference
 from taper.backends import rows as plain
 from taper.backends.llvm.functions.pointwise import Kernel, kernel_of, threads
-from taper.backends.llvm.rows import (
-    CHUNK,
-    CHUNK_ROWS,
-    MOST_KNOWN,
-    ColumnSums,
-    CrossEntropy,
-    CrossEntropyGrad,
-    LayerNorm,
-    LayerNormGrad,
-    Maxima,
-    RowSums,
-    Softmax,
-    SoftmaxGrad,
-    Sums,
-)
+from taper.backends.llvm.layer_norm import LayerNorm, LayerNormGrad
+from taper.backends.llvm.rows import CHUNK, CHUNK_ROWS, MOST_KNOWN
+from taper.backends.llvm.softmax import CrossEntropy, CrossEntropyGrad, Softmax, SoftmaxGrad
+from taper.backends.llvm.sums import ColumnSums, Maxima, RowSums, Sums
 
 Array = np.ndarray
 
