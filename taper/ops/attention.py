@@ -18,7 +18,7 @@ from taper.errors import DtypeError, ShapeError
 from taper.op import Contraction, op, public
 from taper.ops.arguments import widened
 from taper.ops.join import cat
-from taper.ops.matmul import _C_NAMES
+from taper.ops.matmul import c_name
 from taper.ops.padding import pad
 from taper.ops.softmax import SoftmaxGrad
 from taper.tensor import Tensor, wrap
@@ -145,9 +145,6 @@ def _weights(query: Tensor, key: Tensor, mask: Any, scale: float, causal: bool) 
 
 def _check(query: Tensor, key: Tensor, value: Tensor, mask: Any, causal: bool) -> None:
     name = "scaled_dot_product_attention"
-
-    def c_name(tensor: Tensor) -> str:
-        return _C_NAMES.get(tensor.dtype.name, tensor.dtype.name)
 
     if not query.dtype is key.dtype is value.dtype:
         raise DtypeError(

@@ -8,32 +8,17 @@ from typing import Any
 import numpy as np
 
 from taper.dispatch import apply, write_out
-from taper.dtypes import of
+from taper.dtypes import cpp_name, of
 from taper.errors import DtypeError, ShapeError
 from taper.op import Contraction, op, public
 from taper.ops.arithmetic import conj_of
 from taper.ops.window import widened
 from taper.tensor import Tensor
 
-_SCALAR_NAMES = {
-    "float32": "Float",
-    "float64": "Double",
-    "float16": "Half",
-    "bfloat16": "BFloat16",
-    "int64": "Long",
-    "int32": "Int",
-    "int16": "Short",
-    "int8": "Char",
-    "uint8": "Byte",
-    "bool": "Bool",
-    "complex64": "ComplexFloat",
-    "complex128": "ComplexDouble",
-}
-
 
 def _check(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None) -> None:
     if x.dtype != w.dtype or (bias is not None and bias.dtype != x.dtype):
-        given = [_SCALAR_NAMES[of(a.dtype).name] for a in (x, w, bias) if a is not None]
+        given = [cpp_name(of(a.dtype)) for a in (x, w, bias) if a is not None]
         who = "mat1 and mat2" if given[0] != given[1] else "self and mat2"
         pair = given[:2] if given[0] != given[1] else [given[2], given[1]]
         raise DtypeError(

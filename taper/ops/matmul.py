@@ -16,20 +16,6 @@ from taper.ops.arithmetic import conj_of
 from taper.ops.convert import cast
 from taper.tensor import Tensor
 
-_C_NAMES = {
-    "float32": "float",
-    "float64": "double",
-    "float16": "c10::Half",
-    "bfloat16": "c10::BFloat16",
-    "int64": "long int",
-    "int32": "int",
-    "int16": "short int",
-    "int8": "signed char",
-    "uint8": "unsigned char",
-    "complex64": "c10::complex<float>",
-    "complex128": "c10::complex<double>",
-}
-
 
 def adjoint(m: Any, x: Any) -> Any:
     """The conjugate transpose of the last two dimensions."""
@@ -164,7 +150,7 @@ def unmatched(a: tuple[int, ...], b: tuple[int, ...]) -> str:
 
 def c_name(x: Tensor) -> str:
     """The dtype as C++ calls it, for PyTorch's error texts."""
-    return _C_NAMES.get(x.dtype.name, x.dtype.name)
+    return dtypes.c_name(x.dtype)
 
 
 def _unlike(one: Tensor, other: Tensor) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from taper import dtypes
 from taper.dispatch import apply
 from taper.errors import ShapeError
 from taper.op import NAMESPACES, public
@@ -114,9 +115,8 @@ def _check_dtypes(name: str, input: Tensor, *others: Tensor | None) -> None:
     for other in others:
         if other is not None and other.dtype is not dtype:
             from taper.errors import DtypeError
-            from taper.ops.linear import _SCALAR_NAMES
 
-            given = _SCALAR_NAMES[dtype.name], _SCALAR_NAMES[other.dtype.name]
+            given = dtypes.cpp_name(dtype), dtypes.cpp_name(other.dtype)
             raise DtypeError(
                 name,
                 f"mat1 and mat2 must have the same dtype, but got {given[0]} and {given[1]}",
