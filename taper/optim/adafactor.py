@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from taper.autograd.grad_mode import enable_grad
-from taper.backends.reference import restore, silence
 from taper.dispatch import store, touch
-from taper.optim.optimizer import Optimizer, check_lr, number, scalar_state
+from taper.optim.optimizer import PerParameterOptimizer, check_lr, number, scalar_state
 from taper.tensor import Tensor, wrap
 
 
-class Adafactor(Optimizer):
+class Adafactor(PerParameterOptimizer):
     """Adaptive steps with memory that grows with rows + columns instead of rows x columns.
 
     The step is relative to the size of the parameter, and clipped where its root mean square
@@ -68,22 +65,6 @@ class Adafactor(Optimizer):
                 entry = self.state.get(p)
                 if entry and not isinstance(entry["step"], Tensor):
                     entry["step"] = scalar_state(float(entry["step"]))
-
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Updates the parameters from their gradients."""
-        loss = None
-        if closure is not None:
-            with enable_grad():
-                loss = closure()
-        token = silence()
-        try:
-            for group in self.param_groups:
-                for p in group["params"]:
-                    if p._grad is not None:
-                        self._update(p, p._grad, group)
-        finally:
-            restore(token)
-        return loss
 
     def _entry(self, p: Tensor, grad: Tensor) -> dict[str, Any]:
         if p.is_complex():

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from taper.autograd.grad_mode import enable_grad
-from taper.backends.reference import restore, silence
 from taper.dispatch import store, touch
-from taper.optim.optimizer import Optimizer, check_lr, number
+from taper.optim.optimizer import PerParameterOptimizer, check_lr, number
 from taper.tensor import Tensor, wrap
 
 
-class Muon(Optimizer):
+class Muon(PerParameterOptimizer):
     """Momentum orthogonalised by Newton and Schulz's iteration; for matrices only.
 
     Biases, embeddings and other parameters belong to another optimizer, such as AdamW.
@@ -63,22 +60,6 @@ class Muon(Optimizer):
                         "Muon only supports 2D parameters whereas we found a "
                         f"parameter with size: {p.size()}"
                     )
-
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Updates the parameters from their gradients."""
-        loss = None
-        if closure is not None:
-            with enable_grad():
-                loss = closure()
-        token = silence()
-        try:
-            for group in self.param_groups:
-                for p in group["params"]:
-                    if p._grad is not None:
-                        self._update(p, p._grad, group)
-        finally:
-            restore(token)
-        return loss
 
     def _update(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
         if p.is_complex():

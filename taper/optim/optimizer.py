@@ -15,7 +15,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from taper import dtypes
+from taper.autograd.grad_mode import enable_grad
 from taper.autograd.hooks import RemovableHandle
+from taper.backends.reference import restore, silence
 from taper.tensor import Tensor, wrap
 
 # What an optimizer takes: tensors, (name, tensor) pairs or groups; a name that annotations use.
@@ -406,6 +408,30 @@ class Optimizer:
             )
         if not (self.defaults.get("differentiable") or param.is_leaf or param.retains_grad):
             raise ValueError("can't optimize a non-leaf Tensor")
+
+
+class PerParameterOptimizer(Optimizer):
+    """Base of the optimizers whose rule is not elementwise: it is run for one parameter at a time."""
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Updates the parameters from their gradients."""
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        token = silence()
+        try:
+            for group in self.param_groups:
+                for p in group["params"]:
+                    if p._grad is not None:
+                        self._update(p, p._grad, group)
+        finally:
+            restore(token)
+        return loss
+
+    def _update(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        """The rule."""
+        raise NotImplementedError
 
 
 def _cast(param: Tensor, value: Any, single_step: bool, key: Hashable = None) -> Any:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from taper.autograd.grad_mode import enable_grad
-from taper.backends.reference import restore, silence
 from taper.dispatch import touch
-from taper.optim.optimizer import Optimizer, check_betas, check_lr, number, zeros_like
+from taper.optim.optimizer import PerParameterOptimizer, check_betas, check_lr, number, zeros_like
 from taper.tensor import Tensor
 
 
-class SparseAdam(Optimizer):
+class SparseAdam(PerParameterOptimizer):
     """Adam for sparse gradients, such as those of an embedding: the averages of elements without
     gradient stay as they are.
     """
@@ -50,22 +47,6 @@ class SparseAdam(Optimizer):
                 f"Complex params at indices {complex_}: SparseAdam does not support "
                 "complex parameters"
             )
-
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Updates the parameters from their gradients."""
-        loss = None
-        if closure is not None:
-            with enable_grad():
-                loss = closure()
-        token = silence()
-        try:
-            for group in self.param_groups:
-                for p in group["params"]:
-                    if p._grad is not None:
-                        self._update(p, p._grad, group)
-        finally:
-            restore(token)
-        return loss
 
     def _update(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
         if not grad.is_sparse:
