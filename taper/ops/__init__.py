@@ -41,12 +41,7 @@ def load(group: str) -> bool:
     from taper.tensor import Tensor
 
     for family in GROUPS[group]:
-        name = "taper.ops." + family
-        try:
-            importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name != name:
-                raise
+        importlib.import_module("taper.ops." + family)
     for name, method in METHODS.items():
         setattr(Tensor, name, method)
     return True
