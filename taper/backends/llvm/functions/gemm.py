@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from taper.backends import products as reference
-from taper.backends.llvm import build, call, dots, pool
+from taper.backends.llvm import call, dots, pool
 from taper.backends.llvm.dots import Dots
 from taper.backends.llvm.gemm import KINDS, Gemm, Plan
+from taper.backends.llvm.loaded import kept_library
 from taper.backends.llvm.machine import host
 
 Array = np.ndarray
@@ -50,16 +51,13 @@ class Plans(dict[Any, Any]):
         return found
 
 
-_held: list[build.Library] = []  # machine code must live as long as these functions
 _ENTRIES = {"product": "product_entry", "batched": "batched_entry", "kernel": "entry"}
 
 
 @functools.cache
 def _kernel(spec: Any, name: str, kinds: tuple[str, ...], fast: bool) -> Kernel:
     """An exported kernel as a Python function: a built-in, or by way of ctypes."""
-    library = build.library(spec)
-    _held.append(library)
-    addresses = library.addresses
+    addresses = kept_library(spec).addresses
     if fast:
         return call.builtin(name, addresses[_ENTRIES[name]])
     return call.through_ctypes(addresses[name], kinds)

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from taper.backends import reference
-from taper.backends.llvm import build, call, machine, pool
+from taper.backends.llvm import call, machine, pool
 from taper.backends.llvm.functions.fusing import LEAST
+from taper.backends.llvm.loaded import kept_library
 from taper.backends.llvm.pointwise import (
     DTYPES,
     Pointwise,
@@ -49,8 +50,7 @@ _ndarray = np.ndarray
 
 def kernel_of(spec: Any) -> Kernel:
     """The kernel as a Python function of the pool (or 0), its arguments, and the range's end."""
-    library = build.library(spec)
-    _kept.append(library)
+    library = kept_library(spec)
     if _has_calls:
         return call.builtin(type(spec).__name__, library.addresses["entry"])
     plain = call.through_ctypes(library.addresses["kernel"], spec.kinds)
@@ -60,9 +60,6 @@ def kernel_of(spec: Any) -> Kernel:
 def threads(elements: int) -> int:
     """The pool for work on so many elements, 0 where one thread is quicker."""
     return pool.address() if elements >= PARALLEL else 0
-
-
-_kept: list[Any] = []  # the code must outlive its callers
 
 
 # ---------------------------------------------------------------- functions of one array

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from taper.backends.llvm import build, call
+from taper.backends.llvm import call
+from taper.backends.llvm.loaded import kept_library
 
 Array = np.ndarray
 ELEMENTS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
@@ -83,14 +84,10 @@ def zeros(shape: tuple[int, ...], dtype: Any) -> Array:
     return made
 
 
-_kept: list[build.Library] = []  # the code must outlive its callers
-
-
 @functools.cache
 def function(spec: Any, name: str, long: bool) -> Callable[..., None]:
     """An exported kernel as a Python function, which lets go of the interpreter if `long`."""
-    library = build.library(spec)
-    _kept.append(library)
+    library = kept_library(spec)
     if call.has_fast_calls() and not long:
         return call.builtin(name, library.addresses[name + "_entry"])
     return call.through_ctypes(library.addresses[name], getattr(spec, name + "_kinds"))
