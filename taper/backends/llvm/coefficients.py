@@ -1,6 +1,6 @@
 """Coefficients of the elementary functions, lowest power first.
 
-Written by benchmarks/fit.py; the error of each is that of the polynomial, weighted as its
+Written by benchmarks/_fit.py; the error of each is that of the polynomial, weighted as its
 place in the function demands.
 """
 

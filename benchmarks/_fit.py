@@ -2,7 +2,7 @@
 
 Minimax by Remez's exchange, in 40 digits (needs mpmath, which taper itself does not):
 
-    python benchmarks/fit.py > taper/backends/llvm/coefficients.py
+    python benchmarks/_fit.py > taper/backends/llvm/coefficients.py
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ def split(value: Any, bits: int, pieces: int, last: str) -> list[str]:
 def main() -> None:
     print('"""Coefficients of the elementary functions, lowest power first.\n')
     print(
-        "Written by benchmarks/fit.py; the error of each is that of the polynomial, weighted as its"
+        "Written by benchmarks/_fit.py; the error of each is that of the polynomial, weighted as its"
     )
     print('place in the function demands.\n"""\n')
     for name, (what, found, error) in tables().items():
