@@ -3,6 +3,7 @@
 # make check        format, lint, types, tests: run it before each commit
 # make conformance  the scoreboard against PyTorch; CONFORMANCE=folder says where it is
 # make bench        the benchmarks
+# make ulp          the errors of the elementary functions over all float32 numbers: minutes a function
 # make clean        removes the virtual environment and all caches, keeps results/
 #
 # Each target makes the virtual environment it needs. PYTHON chooses the interpreter.
@@ -12,7 +13,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: study test check conformance bench clean scoreboard
+.PHONY: study test check conformance bench ulp clean scoreboard
 
 study: $(VENV)/studies.stamp
 	$(BIN)/taper study all --out results
@@ -43,6 +44,9 @@ bench: $(VENV)/dev.stamp
 	  case $$file in */_*|*"*"*) continue;; esac; \
 	  echo "== $$file"; $(BIN)/python $$file || exit 1; \
 	done
+
+ulp: $(VENV)/dev.stamp
+	$(BIN)/python benchmarks/_ulp.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

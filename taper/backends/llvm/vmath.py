@@ -7,7 +7,7 @@ longer way. So the bits agree on all processors that have fused multiply-add, an
 LLVM calls the C library's.
 
 Largest errors in units of the last place: float32 over every 97th of all numbers, float64 over a million
-of all sizes (benchmarks/ulp.py; erf, sin, cos against 1300 bits):
+of all sizes (benchmarks/_ulp.py; erf, sin, cos against 1300 bits):
 
               exp   exp2  expm1  log   log2  log1p tanh  sigmoid silu  softplus erf   sin   cos   pow
     float32   0.77  0.77  1.50   0.89  1.66  1.66  1.45  1.89    1.99  1.68     1.07  1.49  1.48  0.53
@@ -18,7 +18,7 @@ gelu 3.8 and 2.4, far out in its negative tail; rsqrt 1.5; sqrt 0.5.
 Infinities, nan and signed zeros are as C99 has them; silu of minus infinity is nan, as in PyTorch.
 
 Sources: Cody and Waite's reductions; Payne and Hanek's for huge angles; polynomials from
-benchmarks/fit.py.
+benchmarks/_fit.py.
 """
 
 from __future__ import annotations

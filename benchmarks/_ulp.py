@@ -1,6 +1,6 @@
 """Largest errors of the elementary functions over all 2^32 float32 numbers, in units of the last place.
 
-    python benchmarks/ulp.py [every] [function ...]
+    python benchmarks/_ulp.py [every] [function ...]
 
 `every` 1 takes all numbers (minutes a function), 389 each 389th (seconds). float64 is tried on a
 million numbers of all sizes, where long double is wider than it. The references are numpy's and
