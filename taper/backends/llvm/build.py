@@ -14,6 +14,7 @@ import functools
 import hashlib
 import os
 import threading
+import weakref
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,13 +41,15 @@ class Spec(Protocol):
 class Library:
     """Machine code in this process. It must live as long as any of its addresses is in use."""
 
-    __slots__ = ("_held", "addresses", "spec")
+    __slots__ = ("__weakref__", "_held", "addresses", "spec")
 
     def __init__(self, spec: Any, addresses: dict[str, int], held: Any) -> None:
         self.spec, self.addresses, self._held = spec, addresses, held
+        _alive.add(self)
 
 
 _lock = threading.Lock()
+_alive: weakref.WeakSet[Library] = weakref.WeakSet()
 _libraries: OrderedDict[Any, Library] = OrderedDict()
 counts = {"memory": 0, "disk": 0, "compiled": 0}
 
@@ -64,6 +67,15 @@ def library(spec: Any) -> Library:
             while len(_libraries) > MOST_LIBRARIES:
                 _libraries.popitem(last=False)
     return found
+
+
+def origin(address: int) -> tuple[Any, str] | None:
+    """The specification whose code lies at an address, and the function's name there."""
+    for library in list(_alive):
+        for name, own in library.addresses.items():
+            if own == address:
+                return library.spec, name
+    return None
 
 
 def forget() -> None:

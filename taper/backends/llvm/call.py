@@ -16,6 +16,7 @@ import ctypes
 import functools
 import platform
 import sys
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,7 +27,7 @@ from taper.backends.llvm.text import Function, Module, Pointer, Value
 _FASTCALL = 0x0080
 # Bytes of PyObject_HEAD; a numpy array's data address, and a float's value, follow it.
 _HEADER = object.__basicsize__
-_IMMORTAL_NONE = sys.version_info >= (3, 12)
+IMMORTAL_NONE = sys.version_info >= (3, 12)
 
 
 class _MethodDef(ctypes.Structure):
@@ -38,7 +39,10 @@ class _MethodDef(ctypes.Structure):
     ]
 
 
-_kept: list[_MethodDef] = []  # CPython keeps pointers to them
+# Every built-in that was made, with its definition, to which CPython keeps a pointer; and every
+# function by way of ctypes. watch.py looks here.
+builtins: list[tuple[_MethodDef, Callable[..., Any]]] = []
+foreign: weakref.WeakSet[Foreign] = weakref.WeakSet()
 
 
 @functools.cache
@@ -90,41 +94,52 @@ def read_argument(entry: Function, index: int, kind: str) -> Value:
 def end_entry(entry: Function) -> None:
     """Returns None: the entry's owner, so that no symbol of the interpreter is needed."""
     none = entry.arg("owner")
-    if not _IMMORTAL_NONE:
+    if not IMMORTAL_NONE:
         count = entry.pointer("owner", "i64")
         count.store(count.load() + 1)
     entry.ret(none)
 
 
-def builtin(name: str, address: int) -> Callable[..., Any]:
-    """A built-in function of Python around machine code that `write_entry` wrote."""
+def builtin(name: str, address: int, owner: Any = None) -> Callable[..., Any]:
+    """A built-in function of Python around machine code that `write_entry` wrote.
+
+    The code gets the owner as its first argument; that of `write_entry` expects None.
+    """
     definition = _MethodDef(name.encode(), address, _FASTCALL, None)
-    _kept.append(definition)
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.restype = ctypes.py_object
     make.argtypes = [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
-    made: Callable[..., Any] = make(ctypes.addressof(definition), None, name)
+    made: Callable[..., Any] = make(ctypes.addressof(definition), owner, name)
+    builtins.append((definition, made))
     return made
 
 
 _CTYPES = {"array": ctypes.c_void_p, "int": ctypes.c_int64, "float": ctypes.c_double}
 
 
-def through_ctypes(address: int, kinds: Sequence[str], result: str = "void") -> Callable[..., Any]:
-    """The kernel itself as a Python function that takes the same arguments, by way of ctypes.
-
-    `result` is "i64" for a kernel that returns one.
+class Foreign:
+    """Machine code as a Python function that takes the kernel's own arguments, by way of ctypes.
 
     It lets go of the interpreter lock, so it is also the way for kernels that run for long.
     """
-    returned = ctypes.c_int64 if result == "i64" else None
-    function = ctypes.CFUNCTYPE(returned, *[_CTYPES[k] for k in kinds])(address)
-    places = [i for i, kind in enumerate(kinds) if kind == "array"]
 
-    def called(*args: Any) -> Any:
+    __slots__ = ("__weakref__", "_arrays", "address", "function")
+
+    def __init__(self, address: int, kinds: Sequence[str], result: str) -> None:
+        returned = ctypes.c_int64 if result == "i64" else None
+        types = [_CTYPES[kind] for kind in kinds]
+        self.address = address
+        self.function: Callable[..., Any] = ctypes.CFUNCTYPE(returned, *types)(address)
+        self._arrays = [i for i, kind in enumerate(kinds) if kind == "array"]
+        foreign.add(self)
+
+    def __call__(self, *args: Any) -> Any:
         own = list(args)
-        for place in places:
+        for place in self._arrays:
             own[place] = own[place].__array_interface__["data"][0]
-        return function(*own)
+        return self.function(*own)
 
-    return called
+
+def through_ctypes(address: int, kinds: Sequence[str], result: str = "void") -> Callable[..., Any]:
+    """The kernel at an address; `result` is "i64" for one that returns a number."""
+    return Foreign(address, kinds, result)
