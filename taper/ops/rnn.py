@@ -48,22 +48,23 @@ def stacked(
     if turned:
         input = input.transpose(0, 1)
     geometry = {"batch_first": batch_first and not turned, "sizes": sizes, **attrs}
+    if layers == 1:
+        made = _layer(kind, input, states, params, has_biases, projected, False, geometry)
+        return list(made[:-1])
     collected: list[list[Tensor]] = [[] for _ in states]
+    join = NAMESPACES["torch"]["cat"]
     for layer in range(num_layers):
         outs = []
         for direction in range(directions):
             number = layer * directions + direction
-            weights: list[Any] = list(params[number * per_layer : (number + 1) * per_layer])
-            if not has_biases:
-                weights[2:2] = [None, None]
-            if kind is Lstm and not projected:
-                weights.append(None)
-            own = states if layers == 1 else [_part(s, number) for s in states]
-            made = apply(kind, input, *own, *weights, reverse=direction == 1, **geometry)
+            weights = params[number * per_layer : (number + 1) * per_layer]
+            own = [None if s is None else s[number : number + 1] for s in states]
+            made = _layer(
+                kind, input, own, weights, has_biases, projected, direction == 1, geometry
+            )
             outs.append(made[0])
             for found, state in zip(collected, made[1:], strict=False):
                 found.append(state)
-        join = NAMESPACES["torch"]["cat"]
         if directions == 1:
             input = outs[0]
         elif geometry["batch_first"] and sizes is None:  # steps come first in memory
@@ -74,11 +75,28 @@ def stacked(
             input = NAMESPACES["nn.functional"]["dropout"](input, dropout, True)
     if turned:
         input = input.transpose(0, 1)
-    return [input, *(s[0] if layers == 1 else join(s, 0) for s in collected)]
+    return [input, *(join(found, 0) for found in collected)]
 
 
-def _part(state: Tensor | None, number: int) -> Tensor | None:
-    return None if state is None else state[number : number + 1]
+def _layer(
+    kind: Any,
+    input: Tensor,
+    states: Sequence[Tensor | None],
+    weights: Sequence[Tensor],
+    has_biases: bool,
+    projected: bool,
+    reverse: bool,
+    geometry: dict[str, Any],
+) -> tuple[Tensor, ...]:
+    """One layer in one direction: output, last states, reserve."""
+    given: list[Any] = [input, *states, *weights]
+    if not has_biases:
+        place = 3 + len(states)
+        given[place:place] = (None, None)
+    if kind is Lstm and not projected:
+        given.append(None)
+    made: tuple[Tensor, ...] = apply(kind, *given, reverse=reverse, **geometry)
+    return made
 
 
 def _check_stack(
@@ -91,17 +109,17 @@ def _check_stack(
     batch_first: bool,
     sizes: Any,
 ) -> None:
-    name = kind.name
-    if sizes is None and (input.dim() != 3 or input.shape[1 if batch_first else 0] == 0):
-        if input.dim() != 3:
-            raise ShapeError(name, f"input must have 3 dimensions, got {input.dim()}")
+    name, array = kind.name, input._array
+    if sizes is None and (array.ndim != 3 or array.shape[1 if batch_first else 0] == 0):
+        if array.ndim != 3:
+            raise ShapeError(name, f"input must have 3 dimensions, got {array.ndim}")
         raise ShapeError(name, "Expected sequence length to be larger than 0 in RNN")
     if len(params) % per_layer:
         raise ShapeError(name, "got an incorrect number of RNN parameters")
     if len(params) < layers * per_layer:
         raise ShapeError(name, "Expected more weights in stacked_rnn")
     for state in states:
-        if state is not None and (state.dim() != 3 or state.shape[0] < layers):
+        if state is not None and (state._array.ndim != 3 or state._array.shape[0] < layers):
             raise ShapeError(
                 name,
                 f"Expected more hidden states in stacked_rnn: {layers} layers and directions, got "
@@ -111,12 +129,12 @@ def _check_stack(
 
 
 def _check_dtypes(name: str, input: Tensor, *others: Tensor | None) -> None:
-    dtype = input.dtype
+    dtype = input._array.dtype
     for other in others:
-        if other is not None and other.dtype is not dtype:
+        if other is not None and other._array.dtype != dtype:
             from taper.errors import DtypeError
 
-            given = dtypes.cpp_name(dtype), dtypes.cpp_name(other.dtype)
+            given = dtypes.cpp_name(input.dtype), dtypes.cpp_name(other.dtype)
             raise DtypeError(
                 name,
                 f"mat1 and mat2 must have the same dtype, but got {given[0]} and {given[1]}",

@@ -194,13 +194,21 @@ class RNNBase(Module):
 
     def check_input(self, input: Tensor, batch_sizes: Tensor | None) -> None:
         """Raises an error if dtype or shape of the input do not fit."""
-        held = self._flat_weights[0].dtype
+        weight = self._parameters.get(self._flat_weights_names[0])
+        if weight is None:
+            weight = self._flat_weights[0]
+        wanted = 3 if batch_sizes is None else 2
+        # The usual case, on arrays, because every call comes here.
+        array = input._array
+        if array.dtype is weight._array.dtype and array.ndim == wanted:
+            if array.shape[-1] == self.input_size:
+                return
+        held = weight.dtype
         if input.dtype != held:
             raise ValueError(
                 f"RNN input dtype ({input.dtype}) does not match weight dtype ({held}). "
                 f"Convert input: input.to({held}), or convert model: model.to({input.dtype})"
             )
-        wanted = 3 if batch_sizes is None else 2
         if input.dim() != wanted:
             raise RuntimeError(f"input must have {wanted} dimensions, got {input.dim()}")
         if input.size(-1) != self.input_size:
