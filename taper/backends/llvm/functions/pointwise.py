@@ -321,13 +321,17 @@ class Way:
         )
 
 
+# Steps that are one function to a kernel and several to numpy.
+_SEVERAL = frozenset(("gelu", "silu", "softplus", "rsqrt"))
+
+
 def _worthwhile(found: Formula | None) -> Formula | None:
     """The formula if it takes numpy several passes."""
     if found is None:
         return None
     names = [step[0] for step in found.program.steps]
     count = sum(name not in ("input", "number", "constant", "astype") for name in names)
-    return found if count > 1 else None
+    return found if count > 1 or not _SEVERAL.isdisjoint(names) else None
 
 
 class _Derivative:
