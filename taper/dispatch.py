@@ -17,7 +17,7 @@ from taper.autograd.node import UNCHECKED, ManyOutputs, OpNode, next_number, nod
 from taper.backends import reference
 from taper.errors import DtypeError, GradError, ShapeError, UnsupportedDtype, warn
 from taper.op import SHAPE, VALUE, Op
-from taper.storage import in_order_of, storage_of
+from taper.storage import Storage, in_order_of, storage_of
 from taper.tensor import Tensor, wrap
 
 _new = object.__new__
@@ -35,7 +35,8 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
     arrays = []
     tracked = False
     for x in inputs:
-        if isinstance(x, Tensor):
+        # Of every operand these two questions; the first is the quicker one and mostly enough.
+        if type(x) is Tensor or isinstance(x, Tensor):
             arrays.append(x._array)
             if x._requires_grad or (
                 x._view_version is not None and x._base._requires_grad  # type: ignore[union-attr]
@@ -44,51 +45,58 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
         else:
             arrays.append(x)
     common = None
-    takes = op.takes
-    if takes:  # elementwise: the operands must agree on a dtype
-        first = arrays[0]
-        if type(first) is not _array or (own := first.dtype).kind not in takes:
-            arrays, common = _promote(op, arrays)
-        else:
-            for other in arrays[1:]:
-                if type(other) is _array:
-                    if other.dtype is own:
-                        continue
-                elif other is None or own.kind in _WEAK.get(type(other), ""):
-                    continue
+    direct = op.direct
+    if direct is None or (out := direct(*arrays)) is None:
+        takes = op.takes
+        if takes:  # elementwise: the operands must agree on a dtype
+            first = arrays[0]
+            if type(first) is not _array or (own := first.dtype).kind not in takes:
                 arrays, common = _promote(op, arrays)
-                break
-    function = op.function
-    token = _silence()
-    try:
-        out = op.run(_math, *arrays, **attrs) if function is None else function(*arrays)
-    except OverflowError as error:
-        out = _with_wrapped_numbers(op, arrays, attrs, error)
-    except (ValueError, TypeError, IndexError) as error:
-        raise _explained(op, arrays, error) from error
-    finally:
-        _restore(token)
+            else:
+                for other in arrays[1:]:
+                    if type(other) is _array:
+                        if other.dtype is own:
+                            continue
+                    elif other is None or own.kind in _WEAK.get(type(other), ""):
+                        continue
+                    arrays, common = _promote(op, arrays)
+                    break
+        function = op.function
+        token = _silence()
+        try:
+            out = op.run(_math, *arrays, **attrs) if function is None else function(*arrays)
+        except OverflowError as error:
+            out = _with_wrapped_numbers(op, arrays, attrs, error)
+        except (ValueError, TypeError, IndexError) as error:
+            raise _explained(op, arrays, error) from error
+        finally:
+            _restore(token)
+        if op.outputs == 1:
+            if type(out) is not _array:
+                out = np.asarray(out)
+            if (takes or op.plain) and not out.flags.c_contiguous:
+                if takes:
+                    held = [x._array if isinstance(x, Tensor) else x for x in inputs]
+                    out = in_order_of(out, held)
+                else:
+                    out = np.ascontiguousarray(out)
     if op.outputs != 1:
         return _wrap_many(op, inputs, arrays, common, attrs, out, tracked)
-    if type(out) is not _array:
-        out = np.asarray(out)
-    if not out.flags.c_contiguous:
-        if takes:
-            out = in_order_of(out, [x._array if isinstance(x, Tensor) else x for x in inputs])
-        elif op.plain:
-            out = np.ascontiguousarray(out)
     result = _new(Tensor)
     result._array = out
     if op.view:
         join(result, inputs[0])
     if tracked and mode.grad and op.vjp is not None and out.dtype.kind in _FLOATING:
-        result._grad_fn = record(op, inputs, arrays, common, attrs, out.shape)
+        node = result._grad_fn = record(op, inputs, arrays, common, attrs, out.shape)
         result._requires_grad = True
         if op.saves_out:
-            storage = storage_of(result)
-            result._grad_fn.out = (out, storage, storage.version)
+            storage = result._storage
+            if storage is None:
+                storage = result._storage = _new(Storage)
+                storage.owner, storage.version = out, 0
+            node.out = (out, storage, storage.version)
         if mode.saved_hooks:
-            _pack(result._grad_fn)
+            _pack(node)
     return result
 
 
@@ -153,16 +161,14 @@ def record(
     shape: tuple[int, ...] | None = None,
 ) -> OpNode:
     """Puts the call on the tape; `shape` is the result's, for elementwise ops."""
-    node = _new(op.node_class or node_class(op))
+    node: OpNode = _new(op.node_class or node_class(op))
     edges: list[Any] = []
     saved: list[Any] = []
     plan = op.plan
     if op.variadic:
         plan = plan[:-1] + plan[-1:] * (len(inputs) - len(plan) + 1)
-    same = True
-    for x, kind in zip(inputs, plan, strict=False):
-        if isinstance(x, Tensor):
-            array = x._array
+    for x, kind in zip(inputs, plan):  # noqa: B905 - a keyword would cost as much as the call
+        if type(x) is Tensor or isinstance(x, Tensor):
             function = x._grad_fn if x._view_version is None else x.grad_fn
             if function is not None:
                 edges.append((function, x._output_nr))
@@ -172,13 +178,9 @@ def record(
                 edges.append(None)
             if kind == VALUE:
                 storage = x._storage
-                saved.append((x, array, 0 if storage is None else storage.version))
-            elif kind == SHAPE:
-                saved.append(array.shape)
+                saved.append((x, x._array, 0 if storage is None else storage.version))
             else:
-                saved.append(None)
-            if same and array.shape != shape:
-                same = False
+                saved.append(x._array.shape if kind == SHAPE else None)
         else:
             edges.append(None)
             saved.append(() if kind == SHAPE else x if kind == VALUE else None)
@@ -186,16 +188,19 @@ def record(
         item = saved[kept]
         if edges[reader] is None and type(item) is tuple:
             saved[kept] = None if op.elementwise else (item[0], item[1], UNCHECKED)
-    node.op = op
-    node.attrs = attrs
     node.edges = tuple(edges)
     node.saved = saved
     node.number = next_number()
+    if attrs:
+        node.attrs = attrs
     if common is not None:
         node.common = common
         node.dtypes = [x._array.dtype if isinstance(x, Tensor) else None for x in inputs]
-    if op.elementwise and not same:
-        node.shapes = [x._array.shape if isinstance(x, Tensor) else None for x in inputs]
+    if op.elementwise and len(inputs) > 1:
+        for x in inputs:
+            if isinstance(x, Tensor) and x._array.shape != shape:
+                node.shapes = [x._array.shape if isinstance(x, Tensor) else None for x in inputs]
+                break
     if mode.anomaly:
         from taper.autograd.anomaly import trace_here
 

@@ -50,6 +50,9 @@ class Op:
     wants_needs: bool
     run: Callable[..., Any]
     function: Callable[..., Any] | None = None  # the ufunc itself, called without `m`
+    # A backend's quick way for plain small arrays: the result, or None if it does not take them.
+    direct: Callable[..., Any] | None = None
+    takes_attrs: bool  # whether the formula has keywords
     vjp: Any = None
     node_class: Any = None  # of its nodes; made by dispatch at the first call that is recorded
 
@@ -102,6 +105,7 @@ def op(cls: type[Op]) -> Any:
     code = body.__code__
     made.inputs = code.co_varnames[2 : code.co_argcount]
     made.variadic = bool(code.co_flags & 0x04)
+    made.takes_attrs = bool(code.co_kwonlyargcount or code.co_flags & 0x08)
     if made.variadic:
         varargs = code.co_varnames[code.co_argcount + code.co_kwonlyargcount]
         made.inputs = (*made.inputs, varargs)

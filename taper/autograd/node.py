@@ -129,9 +129,6 @@ class AccumulateGrad(Node):
         return "torch::autograd::AccumulateGrad"
 
 
-_NONE: dict[str, Any] = {}
-
-
 class OpNode(Node):
     """A recorded call of an op from the registry.
 
@@ -139,8 +136,8 @@ class OpNode(Node):
     `shapes` and `dtypes` are the inputs' where they differ from the result's (elementwise ops).
     """
 
-    op: Op
-    attrs: dict[str, Any]
+    op: Op  # of the class: see node_class
+    attrs: dict[str, Any] = {}
     saved: list[Any] | None
     is_packed = False  # by saved-tensor hooks
     out: Any = None
@@ -161,7 +158,7 @@ class OpNode(Node):
         if self.op.frees:
             self.saved = None
             self.out = None
-            self.attrs = _NONE  # some hold arrays, such as the moments of a norm
+            self.attrs = OpNode.attrs  # some hold arrays, such as the moments of a norm
 
     def run(self, lane: Any, grads: list[Any], needs: tuple[bool, ...]) -> Any:
         op = self.op
@@ -198,9 +195,9 @@ class OpNode(Node):
 
 
 def node_class(op: Op) -> type[OpNode]:
-    """The class of an op's nodes, which has the name that PyTorch gives them."""
+    """The class of an op's nodes, which knows the op and has the name that PyTorch gives them."""
     name = op.node_name.rpartition(":")[2]
-    op.node_class = type(name, (OpNode,), {"__module__": "builtins"})
+    op.node_class = type(name, (OpNode,), {"__module__": "builtins", "op": op})
     return op.node_class
 
 

@@ -349,6 +349,7 @@ class Function:
         linkage = "internal " if internal else ""
         self.lines = [f"define {linkage}{result} @{name}({shown}) nounwind {{", "entry:"]
         self.block = "entry"
+        self._locals: list[str] = []
         self._count = 0
 
     # ------------------------------------------------------------ text
@@ -384,7 +385,7 @@ class Function:
 
     def text(self) -> str:
         """The definition."""
-        return "\n".join([*self.lines, "}"])
+        return "\n".join([*self.lines[:2], *self._locals, *self.lines[2:], "}"])
 
     # ------------------------------------------------------------ values
 
@@ -397,9 +398,11 @@ class Function:
         return Pointer(self, "%" + name, element)
 
     def local(self, count: int, element: str) -> Pointer:
-        """Memory of this call's own, at a cache line; to be asked for outside of loops."""
-        made = self.emit("ptr", f"alloca [{count} x {element}], align 64")
-        return Pointer(self, made.name, element)
+        """Memory of this call's own, at a cache line. In a loop it is the same for every turn."""
+        self._count += 1
+        name = f"%v{self._count}"
+        self._locals.append(f"  {name} = alloca [{count} x {element}], align 64")
+        return Pointer(self, name, element)
 
     def const(self, value: Any, kind: str) -> Any:
         """A Python number as a constant of the type; Values and Pointers as they are."""
@@ -459,6 +462,11 @@ class Function:
             self.line(f"call void {target}({text})")
             return Value(self, "", "void")
         return self.emit(function.result, f"call {function.result} {target}({text})")
+
+    def call_address(self, address: Value, kind: str, *args: Value) -> Value:
+        """A call of the function at an address, which takes just these values."""
+        given = ", ".join(f"{a.type} {a.name}" for a in args)
+        return self.emit(kind, f"call {kind} {address.name}({given})")
 
     def same(self, name: str, *args: Value) -> Value:
         """An intrinsic whose operands and result are of one type: same("llvm.fma", x, y, z)."""

@@ -115,7 +115,7 @@ class Plain:
     """An op with what @op would have filled in."""
 
     def __init__(self, run, vjp=None) -> None:
-        self.run, self.vjp, self.wants_needs = run, vjp, False
+        self.run, self.vjp, self.wants_needs, self.takes_attrs = run, vjp, False, True
 
 
 def test_an_attribute_that_changes_at_each_call_stops_making_kernels():

@@ -32,9 +32,23 @@ def fuse(op: Any) -> None:
     An attribute is part of the kernel; of one that changes from call to call only the first few
     values have kernels. A function of the op that never pays is given back as it was.
     """
+    if not op.takes_attrs:
+        op.direct = _direct(op, op.run)
     op.run = _fused(op, "run", False)
     if op.vjp is not None and not op.wants_needs:
         op.vjp = _fused(op, "vjp", True)
+
+
+def _direct(op: Any, body: Callable[..., Any]) -> Callable[..., Any]:
+    """Stands in for the op's built-in of small arrays until the first call, which makes it."""
+
+    def first(*operands: Any) -> Any:
+        from taper.backends.llvm.direct import built_in
+
+        op.direct = built_in(body, len(op.inputs), op.unpromoted, op.floating)
+        return None if op.direct is None else op.direct(*operands)
+
+    return first
 
 
 def _fused(op: Any, name: str, derivative: bool) -> Callable[..., Any]:

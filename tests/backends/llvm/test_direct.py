@@ -1,0 +1,121 @@
+"""Small elementwise calls as one built-in: values, what it leaves alone, references."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip("llvmlite")
+
+import taper
+from taper.backends.llvm import direct
+from taper.backends.llvm.direct import MOST, Direct, Variant
+from taper.backends.llvm.pointwise import trace
+from taper.op import REGISTRY
+
+pytestmark = pytest.mark.skipif(not direct.readable(), reason="objects of another layout")
+
+FORMULAS = {
+    "sum": (lambda m, x, y: x + y, 2),
+    "quotient": (lambda m, x, y: x / y, 2),
+    "maximum": (lambda m, x: m.maximum(0, x), 1),
+    "comparison": (lambda m, x, y: x < y, 2),
+    "two results": (lambda m, x, y: (x * y, x - y), 2),
+}
+
+
+def specification(name: str) -> Direct:
+    formula, inputs = FORMULAS[name]
+    kinds = direct.kinds_of(inputs, 0, name == "quotient")
+    return Direct(tuple(Variant(trace(formula, k), k) for k in kinds))
+
+
+def built(name: str):
+    formula, inputs = FORMULAS[name]
+    made = direct.built_in(formula, inputs, 0, name == "quotient")
+    assert made is not None
+    return made
+
+
+def operands(inputs: int, shape: tuple[int, ...], code: str) -> list[np.ndarray]:
+    draw = np.random.default_rng(len(shape))
+    made = []
+    for i in range(inputs):
+        x = np.asarray(draw.normal(size=shape) * 9).astype(code)
+        if x.size > 4 and code != "l":
+            x.reshape(-1)[i : i + 4] = [np.nan, np.inf, -0.0, 1e-42]
+        made.append(x)
+    return made
+
+
+def same(one: object, other: object) -> bool:
+    if isinstance(one, tuple):
+        return all(map(same, one, other))
+    assert isinstance(one, np.ndarray) and isinstance(other, np.ndarray)
+    return (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes())
+
+
+@pytest.mark.parametrize("code", ["f", "d", "l"])
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (3, 0, 2), (7,), (3, 5), (2, 3, 4, 5), (1023,)])
+@pytest.mark.parametrize("name", FORMULAS)
+def test_gives_the_interpreters_bits(name: str, shape: tuple[int, ...], code: str) -> None:
+    if name == "quotient" and code == "l":
+        code = "f"  # integers are promoted before they are divided
+    given = operands(FORMULAS[name][1], shape, code)
+    assert same(built(name)(*given), specification(name).interpret(*given))
+
+
+@pytest.mark.parametrize("number", [2, 2.5, -3, 0.1, 1e300, float("nan"), 1 << 53])
+def test_takes_python_numbers_on_either_side(number: float) -> None:
+    x = np.linspace(-2, 2, 37, dtype=np.float32)
+    with np.errstate(all="ignore"):
+        assert same(built("sum")(x, number), x + number)
+        assert same(built("quotient")(number, x), number / x)
+
+
+def test_leaves_to_others_what_it_does_not_take() -> None:
+    add = built("sum")
+    x = np.ones((8, 8), np.float32)
+    big = np.ones(MOST + 1, np.float32)
+    swapped = x.astype(">f4")
+    unaligned = np.zeros(65, np.uint8)[1:].view(np.float32).reshape(4, 4)
+    for given in [
+        (x, x.T[::2]), (x[:, ::2], x[:, ::2]), (x, x[0]), (x, x.astype("d")), (big, big),
+        (x, None), (x, True), (x, 1 << 60), (x, 10**30), (x, "1"), (x, np.float32(1)), (x, [1]),
+        (swapped, swapped), (unaligned, unaligned), (x,), (x, x, x), (1, 2),
+        (x.astype("e"), x.astype("e")), (np.ma.array(x), x),
+    ]:  # fmt: skip
+        assert add(*given) is None
+    assert add(x, x.reshape(64)) is None
+    assert same(add(big[:MOST], big[:MOST]), big[:MOST] * 2)
+
+
+def test_counts_references_right() -> None:
+    add, both = built("sum"), built("two results")
+    x = np.ones(8, np.float32)
+    held = [x, x.dtype, None]
+
+    def counts() -> list[int]:
+        return [sys.getrefcount(each) for each in held]
+
+    before = counts()
+    for _ in range(1000):
+        add(x, x), add(x, None), both(x, x), add(x, 3), add(x, 2.0)
+    assert all(abs(now - then) < 20 for now, then in zip(counts(), before, strict=True))
+
+
+def test_ops_find_their_own_at_the_first_call() -> None:
+    x = taper.linspace(-1, 1, 12)
+    assert taper.equal(taper.relu(x), x.clamp(min=0))
+    assert REGISTRY["Relu"].direct(x.numpy()) is not None
+    assert REGISTRY["Add"].direct is None or (x + x).tolist() == [2 * v for v in x.tolist()]
+
+
+def test_a_tensor_operand_of_another_kind_goes_the_general_way() -> None:
+    whole = taper.arange(3)
+    assert (whole + 1).dtype is taper.int64
+    assert (whole + 1.5).tolist() == [1.5, 2.5, 3.5]
+    assert (whole / 2).dtype is taper.float32
+    assert (taper.ones(3) + whole).tolist() == [1, 2, 3]
