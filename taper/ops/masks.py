@@ -23,10 +23,11 @@ class MaskedFill(Opaque):
     name = "masked_fill"
     node_name = "MaskedFillBackward0"
     plain = True
+    elements = True
     saves = ("input.shape", "mask")
 
     def forward(self, m: Any, input: Any, mask: Any, value: Any) -> Any:
-        return np.where(mask, value, input)
+        return m.where(mask, value, input)
 
     def vjp(
         self,

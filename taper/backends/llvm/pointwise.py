@@ -31,7 +31,7 @@ import numpy as np
 from taper.backends import reference
 from taper.backends.llvm import vmath
 from taper.backends.llvm.pool import write_parallel_entry
-from taper.backends.llvm.text import SIZES, Function, Module, Pointer, Value
+from taper.backends.llvm.text import Function, Module, Pointer, Value
 
 Step = tuple[Any, ...]
 
@@ -560,22 +560,14 @@ class _Body:
         if lanes == 1:
             f.loop(begin, end, lambda i: step(i, None))
             return
-        # Vectors that lie across two cache lines cost a third of the speed: the first one is cut so
-        # that the output's others do not. numpy places its arrays alike, so neither do the inputs'.
         each = lanes * self.unroll
-        here = outputs[0].at(begin).address
-        place = f.emit("i64", f"ptrtoint ptr {here.name} to i64")
-        size = SIZES[outputs[0].element]
-        before = ((0 - place) & (lanes * size - 1)) // size
-        first = f.minimum(begin + before, end)
-        f.loop(begin, first, lambda i: step(i, f.mask(first - i, lanes)), lanes)
-        whole = end - (end - first) % each
+        whole = end - (end - begin) % each
 
         def many(i: Value) -> None:
             for u in range(self.unroll):
                 step(i + u * lanes, None)
 
-        f.loop(first, whole, many, each)
+        f.loop(begin, whole, many, each)
         f.loop(whole, end, lambda i: step(i, f.mask(end - i, lanes)), lanes)
 
     def _load(

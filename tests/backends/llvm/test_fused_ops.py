@@ -144,6 +144,37 @@ def test_an_op_of_a_single_step_is_given_back_as_it_was():
     assert op.run is plain
 
 
+SLOW = {
+    "where": lambda m, x: m.where(x > 0.5, x, 0),
+    "maximum": lambda m, x: m.maximum(0, x),
+    "minimum": lambda m, x: m.minimum(x, 0.5),
+    "sign": lambda m, x: m.sign(x),
+    "sqrt": lambda m, x: m.sqrt(x),
+}
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_a_single_step_that_numpy_is_slow_at_runs_as_a_kernel(name):
+    """Of many elements; a few are numpy's. The bits are the same."""
+    seen = []
+    op = Plain(lambda m, x: seen.append(m) or SLOW[name](m, x))
+    fusing.fuse(op)
+    many = np.random.default_rng(0).normal(size=3000).astype(np.float32)
+    many[:5] = np.nan, np.inf, -np.inf, -0.0, 1e-45
+
+    with np.errstate(invalid="ignore"):
+        few = op.run(reference.math, many[:1000])
+        assert seen[-1] is reference.math
+        seen.clear()
+        found = op.run(reference.math, many)
+        expected = SLOW[name](np, many)
+
+    assert seen == []
+    np.testing.assert_array_equal(found.view(np.int32)[5:], expected.view(np.int32)[5:])
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(few, expected[:1000])
+
+
 def test_few_elements_stay_with_numpy():
     seen = []
     op = Plain(lambda m, x: seen.append(m) or x * x + 1)

@@ -140,11 +140,12 @@ cos = _function_of_one("cos", lambda m, x: m.cos(x))
 class Formula:
     """A program and its kernels for each layout of its arrays."""
 
-    __slots__ = ("_kernels", "_layouts", "codes", "dtypes", "flat", "numbers", "program")
+    __slots__ = ("_kernels", "_layouts", "codes", "dtypes", "flat", "least", "numbers", "program")
 
     def __init__(self, program: Program, codes: str, numbers: int) -> None:
         self.program, self.codes, self.numbers = program, codes, numbers
         self.dtypes = program.dtypes
+        self.least = LEAST  # elements from which it beats numpy
         self.flat: Kernel | None = None
         self._kernels: dict[Any, Kernel] = {}
         self._layouts: dict[Any, Any] = {}
@@ -159,7 +160,7 @@ class Formula:
             if x.shape != shape or not x.flags.c_contiguous:
                 return self._run_broadcast(arrays, numbers)
         size = first.size
-        if size < LEAST:
+        if size < self.least:
             return None
         made = [_empty(shape, code) for code in self.dtypes]
         kernel = self.flat
@@ -205,7 +206,7 @@ class Formula:
             x.shape == first.shape and x.strides == first.strides and x.itemsize == first.itemsize
             for x in arrays
         ):
-            return "dense" if first.size >= LEAST else None
+            return "dense" if first.size >= self.least else None
         try:
             shape = np.broadcast_shapes(*[x.shape for x in arrays])
         except ValueError:
@@ -215,7 +216,7 @@ class Formula:
             return None
         extents, strides, inner = layout
         rows = math.prod(extents)
-        if inner < LEAST_ROW or inner * rows < LEAST:
+        if inner < LEAST_ROW or inner * rows < self.least:
             return None
         classes = tuple([s[-1] if s[-1] in (0, 1) else "s" for s in strides])
         key = (classes, len(extents))
@@ -323,15 +324,22 @@ class Way:
 
 # Steps that are one function to a kernel and several to numpy.
 _SEVERAL = frozenset(("gelu", "silu", "softplus", "rsqrt"))
+# Single functions that take numpy 2 to 20 times the kernel's time: it has no vectors for them, or
+# branches that the processor cannot foresee. Up to LEAST_SINGLE elements its shorter call wins.
+_SLOW = frozenset(("where", "maximum", "minimum", "sign", "sqrt"))
+LEAST_SINGLE = 2048
 
 
 def _worthwhile(found: Formula | None) -> Formula | None:
-    """The formula if it takes numpy several passes."""
+    """The formula if it takes numpy several passes, or a slow one."""
     if found is None:
         return None
     names = [step[0] for step in found.program.steps]
     count = sum(name not in ("input", "number", "constant", "astype") for name in names)
-    return found if count > 1 or not _SEVERAL.isdisjoint(names) else None
+    if count > 1 or not _SEVERAL.isdisjoint(names):
+        return found
+    found.least = LEAST_SINGLE
+    return None if _SLOW.isdisjoint(names) else found
 
 
 class _Derivative:
