@@ -145,7 +145,6 @@ def test_an_op_of_a_single_step_is_given_back_as_it_was():
 
 
 SLOW = {
-    "where": lambda m, x: m.where(x > 0.5, x, 0),
     "maximum": lambda m, x: m.maximum(0, x),
     "minimum": lambda m, x: m.minimum(x, 0.5),
     "sign": lambda m, x: m.sign(x),
