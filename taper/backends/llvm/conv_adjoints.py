@@ -80,7 +80,8 @@ class _Phase:
     def alike(self) -> tuple[Correlation, tuple[int, ...]]:
         """The phase as seen from there: what equals others of this can be computed by their code."""
         job = self.job
-        plane = replace(job.plane, top=0, rows=job.plane.height)  # no rows are left out
+        own = job.plane  # as if it had no padding: nothing is left out
+        plane = replace(own, top=0, left=0, height=own.rows, width=own.cols)
         rows = tuple(row - job.rows[0] for row in job.rows)
         cols = tuple(col - job.cols[0] for col in job.cols)
         relative = tuple(tap - self.first for tap in self.taps)

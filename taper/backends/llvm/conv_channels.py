@@ -8,13 +8,13 @@ when it is stored. conv_pixels.py has the other way round.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 
 from taper.backends.llvm.conv_tiles import (
     Plane,
     ceil_div,
     divisor,
-    each_tile,
     fill_zero,
     pieces,
     store_pixels,
@@ -22,7 +22,7 @@ from taper.backends.llvm.conv_tiles import (
     zero,
 )
 from taper.backends.llvm.machine import Machine
-from taper.backends.llvm.text import Function, Pointer, Value
+from taper.backends.llvm.text import Function, Number, Pointer, Value
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,10 @@ def walk(
     height: int,
     sums: Sequence[Value],
     body: Callable[[Pointer, Pointer, Sequence[int], list[Value]], list[Value]],
+    channels: tuple[Number, Number],
 ) -> list[Value]:
-    """sums = body(source, weights, columns, sums) at every (reduced channel, kernel row), for some
-    kernel columns at a time, given as offsets in the source.
+    """sums = body(source, weights, columns, sums) at every (reduced channel, kernel row), of these
+    channels, for some kernel columns at a time, given as offsets in the source.
 
     The loops stay loops: of unrolled kernel rows LLVM would merge the loads that they share, and
     run out of registers. Kernel rows that meet only padding, for all of the tile's rows, are left
@@ -119,7 +120,104 @@ def walk(
 
         return columns(s, w, list(now)) if count == 1 else f.loop(first, last, row, init=now)
 
-    return f.loop(0, job.reduced, channel, init=sums)
+    return f.loop(*channels, channel, init=sums)
+
+
+# Products that are added up in registers before their sum joins the others. What is rounded away
+# grows with the square root of the sums in a row: sums of sums keep it at that of some 100 terms.
+_CHAIN = 96
+# Products that are not worth cutting.
+_SHORT = 160
+
+
+def chained(
+    f: Function,
+    job: Correlation,
+    start: Sequence[Value],
+    channels: Callable[[Number, Number, Sequence[Value]], list[Value]],
+) -> list[Value]:
+    """start + channels(0, reduced, zeros), some reduced channels at a time. `channels` goes on
+    with sums over the channels from a first to a last one.
+    """
+    each = max(1, _CHAIN // max(1, job.taps))
+    if job.reduced <= each or job.reduced * job.taps <= _SHORT:
+        return channels(0, job.reduced, start)
+    element, lanes = start[0].element, start[0].lanes
+    nothing = [zero(f, element, lanes)] * len(start)
+    totals = f.local(len(start) * lanes, element)
+    for n, total in enumerate(start):
+        totals.store(total, n * lanes)
+
+    def some(first: Value) -> None:
+        made = channels(first, f.minimum(first + each, job.reduced), nothing)
+        for n, part in enumerate(made):
+            totals.store(totals.load(n * lanes, lanes) + part, n * lanes)
+
+    f.loop(0, job.reduced, some, each)
+    return [totals.load(n * lanes, lanes) for n in range(len(start))]
+
+
+# Instructions of products of an image's tiles up to which each kind of tile has code of its own.
+_PLACED = 1024
+
+
+@dataclass(frozen=True)
+class Strip:
+    """`count` tiles of `size` pixels in one direction from `start` on, all alike. `seen` has those of
+    (offset of a kernel position, pixel of the tile) that meet the image and not its padding; it is
+    empty where code does not depend on it.
+    """
+
+    start: int
+    size: int
+    count: int
+    seen: frozenset[tuple[int, int]] = frozenset()
+
+    def each(self, f: Function, body: Callable[[Value], None]) -> None:
+        """body(first pixel) for every tile."""
+        f.loop(0, self.count, lambda i: body(i * self.size + self.start))
+
+
+def _strips(
+    job: Correlation, rows: int, cols: int, vectors: int
+) -> tuple[list[Strip], list[Strip]]:
+    """How the image is cut into tiles down and across. Where it has padding and needs few kinds of
+    tiles, products with padding are left out of each.
+    """
+    plane, (height, width) = job.plane, job.size
+    plain = (
+        [Strip(*cut) for cut in pieces(height, rows)],
+        [Strip(*cut) for cut in pieces(width, cols)],
+    )
+    if (plane.rows, plane.cols) == (plane.height, plane.width):
+        return plain
+    down = _by_padding(plain[0], job.rows, job.step[0], plane.top, plane.height)
+    across = _by_padding(plain[1], job.cols, job.step[1], plane.left, plane.width)
+    written = vectors
+    for strips in (down, across):
+        written *= sum(len(strip.seen) for strip in strips)
+    return (down, across) if written <= _PLACED else plain
+
+
+def _by_padding(
+    strips: list[Strip], offsets: tuple[int, ...], step: int, first: int, extent: int
+) -> list[Strip]:
+    """The strips, cut where tiles meet the image differently, which is at `first` in its plane."""
+    made: list[Strip] = []
+    for strip in strips:
+        for number in range(strip.count):
+            start = strip.start + number * strip.size
+            seen = frozenset(
+                (offset, i)
+                for offset in offsets
+                for i in range(strip.size)
+                if first <= (start + i) * step + offset < first + extent
+            )
+            if made and (made[-1].size, made[-1].seen) == (strip.size, seen):
+                made[-1] = replace(made[-1], count=made[-1].count + 1)
+            else:
+                made.append(Strip(start, strip.size, 1, seen))
+    return made
 
 
 def most_pixels(machine: Machine, vectors: int) -> int:
@@ -275,8 +373,10 @@ def write(
     most = most_pixels(machine, vectors)
     cols = min(width, lanes, most)
     rows = divisor(height, max(1, most // cols)) if width <= cols else 1
+    down, across = _strips(job, rows, cols, vectors)
 
-    def tile(o: Value, valid: int, y: Value, x: Value, rows: int, cols: int) -> None:
+    def tile(o: Value, valid: int, y: Value, x: Value, above: Strip, left: Strip) -> None:
+        rows, cols = above.size, left.size
         live = [min(lanes, valid - lanes * v) for v in range(vectors)]
         live = [n for n in live if n > 0]
         weights = packed.at(o * (job.reduced * job.taps * wide))
@@ -288,28 +388,45 @@ def write(
         ]
         count = len(live)
         here = job.start(source, y, x)
-        offsets = [
-            i * job.step[0] * job.plane.cols + p * job.step[1]
-            for i in range(rows)
-            for p in range(cols)
-        ]
+        places = [(i, p) for i in range(rows) for p in range(cols)]
+
+        def add(s: Pointer, w: Pointer, offset: int, seen: list[int], sums: list[Value]) -> None:
+            """A kernel position's products, for the pixels of the tile that are `seen`."""
+            hidden = s.opaque()
+            factors = [w.load(lanes * v, lanes) for v in range(count)]
+            for number in seen:
+                i, p = places[number]
+                at = i * job.step[0] * job.plane.cols + p * job.step[1] + offset
+                pixel = hidden.broadcast(at, lanes)
+                for v in range(count):
+                    place = number * count + v
+                    sums[place] = f.fma(pixel, factors[v], sums[place])
 
         def row_of_taps(
             s: Pointer, w: Pointer, columns: Sequence[int], sums: list[Value]
         ) -> list[Value]:
             for tap, col in enumerate(columns):
-                hidden = s.opaque()
-                factors = [w.load(tap * wide + lanes * v, lanes) for v in range(count)]
-                made = []
-                for number, offset in enumerate(offsets):
-                    pixel = hidden.broadcast(offset + col, lanes)
-                    made += [
-                        f.fma(pixel, factors[v], sums[number * count + v]) for v in range(count)
-                    ]
-                sums = made
+                add(s, w.at(tap * wide), col, list(range(len(places))), sums)
             return sums
 
-        sums = walk(f, job, here, weights, wide, y, rows, start * (rows * cols), row_of_taps)
+        def channel_of_taps(r: Value, *now: Value) -> list[Value]:
+            s, w, sums = here.at(r * job.plane.pitch), weights.at(r * (job.taps * wide)), list(now)
+            for tap, (row, col) in enumerate(product(job.rows, job.cols)):
+                seen = [
+                    number
+                    for number, (i, p) in enumerate(places)
+                    if (row, i) in above.seen and (col, p) in left.seen
+                ]
+                if seen:
+                    add(s, w.at(tap * wide), row * job.plane.cols + col, seen, sums)
+            return sums
+
+        def channels(first: Number, last: Number, sums: Sequence[Value]) -> list[Value]:
+            if above.seen and left.seen:
+                return f.loop(first, last, channel_of_taps, init=sums)
+            return walk(f, job, here, weights, wide, y, rows, sums, row_of_taps, (first, last))
+
+        sums = chained(f, job, start * len(places), channels)
         to_channel, to_row, to_col = job.target
         place = target.at(o * (wide * to_channel) + y * to_row + x * to_col)
         for v, n in enumerate(live):
@@ -319,13 +436,12 @@ def write(
                     where = place.at((lanes * v + c) * to_channel + i * to_row)
                     store_pixels(where, pixels, cols, to_col)
 
+    def tiles(o: Value, valid: int, above: Strip, left: Strip) -> None:
+        above.each(f, lambda y: left.each(f, lambda x: tile(o, valid, y, x, above, left)))
+
     def image(o: Value, valid: int) -> None:
-        each_tile(
-            f, height, rows,
-            lambda y, r: each_tile(
-                f, width, cols, lambda x, c: tile(o, valid, y, x, r, c)
-            ),
-        )  # fmt: skip
+        for above, left in product(down, across):
+            tiles(o, valid, above, left)
 
     full = job.outputs // wide
     f.loop(0, full, lambda o: image(o, wide))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from taper.backends.llvm.conv_channels import Correlation, walk
+from taper.backends.llvm.conv_channels import Correlation, chained, walk
 from taper.backends.llvm.conv_tiles import ceil_div, each_tile, load_pixels, store_pixels, zero
 from taper.backends.llvm.machine import Machine
 from taper.backends.llvm.text import Function, Pointer, Value
@@ -91,7 +91,12 @@ def write(
         if channels == 1 and job.taps <= 32:
             sums = _all_taps(f, job, here, weights, rows, vectors, sums, line)
         else:
-            sums = walk(f, job, here, weights, channels, y, rows, sums, row_of_taps)
+            sums = chained(
+                f, job, sums,
+                lambda first, last, sums: walk(
+                    f, job, here, weights, channels, y, rows, sums, row_of_taps, (first, last)
+                ),
+            )  # fmt: skip
         to_channel, to_row, to_col = job.target
         place = target.at(o * (channels * to_channel) + y * to_row + x * to_col)
         for number, total in enumerate(sums):
