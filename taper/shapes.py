@@ -72,6 +72,22 @@ def sizes_of(args: tuple[Any, ...], name: str = "size") -> tuple[int, ...]:
     return tuple(sizes)
 
 
+def sizes_for(tensor: Any, args: tuple[Any, ...], name: str) -> tuple[int, ...]:
+    """Sizes, given as for `sizes_of`, of another shape of a tensor; one may be -1.
+
+    Raises: RuntimeError if they do not fit, TypeError for sizes that are no integers.
+    """
+    if len(args) == 1 and isinstance(args[0], tuple):
+        args = args[0]
+    size = tensor._array.size
+    known = 1
+    for n in args:
+        if type(n) is not int or n < 0:
+            return infer_size(sizes_of(args, name), size)
+        known *= n
+    return args if known == size else infer_size(args, size)
+
+
 def checked_sizes(args: tuple[Any, ...], name: str) -> tuple[int, ...]:
     """`sizes_of` that refuses negative sizes."""
     sizes = sizes_of(args, name)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from taper import dtypes
-from taper.dispatch import apply, write_out
+from taper.dispatch import apply, look, write_out
 from taper.errors import MissingFeature
 from taper.op import View, op, public
 from taper.ops.arguments import require_tensor
@@ -128,7 +128,7 @@ def view_as_real(input: Tensor) -> Tensor:
     """A complex tensor as a real one whose last dimension holds real and imaginary part."""
     if input._array.dtype.kind != "c":
         raise RuntimeError("view_as_real is only supported for complex tensors")
-    return apply(ViewAsReal, input)
+    return look(ViewAsReal, input)
 
 
 @public(method=True)
@@ -147,13 +147,13 @@ def view_as_complex(input: Tensor) -> Tensor:
     if array.shape[-1] != 2:
         raise RuntimeError("Tensor must have a last dimension of size 2")
     _even_strides(array)
-    return apply(ViewAsComplex, input)
+    return look(ViewAsComplex, input)
 
 
 @public()
 def real(input: Tensor) -> Tensor:
     """The real parts: a view of a complex tensor, a real one as it is."""
-    return apply(RealPart, input) if input._array.dtype.kind == "c" else input
+    return look(RealPart, input) if input._array.dtype.kind == "c" else input
 
 
 @public()
@@ -161,7 +161,7 @@ def imag(input: Tensor) -> Tensor:
     """The imaginary parts, a view. Raises: RuntimeError for real tensors."""
     if input._array.dtype.kind != "c":
         raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
-    return apply(ImagPart, input)
+    return look(ImagPart, input)
 
 
 @public()

@@ -12,7 +12,16 @@ from typing import Any
 import numpy as np
 
 from taper.autograd.grad_mode import mode
-from taper.dispatch import apply, assign, check_history, check_overlap, check_writable, store, touch
+from taper.dispatch import (
+    apply,
+    assign,
+    check_history,
+    check_overlap,
+    check_writable,
+    look,
+    store,
+    touch,
+)
 from taper.dtypes import c_name, cpp_name
 from taper.errors import DimError, ShapeError, warn
 from taper.op import Opaque, op, public
@@ -307,7 +316,7 @@ def _trim(spec: list[Any]) -> tuple[Any, ...]:
 def _basic(input: Tensor, key: tuple[Any, ...]) -> Tensor:
     if all(type(k) is slice and k == slice(None) for k in key):
         return input
-    return apply(Slice, input, key=key)
+    return look(Slice, input, key=key)
 
 
 def getitem(self: Tensor, key: Any) -> Tensor:
@@ -322,13 +331,32 @@ def getitem(self: Tensor, key: Any) -> Tensor:
         extent = shape[0]
         if not -extent <= key < extent:
             raise DimError(f"index {key} is out of bounds for dimension 0 with size {extent}")
-        return apply(Select, self, axis=0, index=key % extent)
-    basic, indices, spec = parse(shape, key)
-    if not indices:
-        kind = Slice if type(key) is slice else slicing(basic)
-        return apply(kind, self, key=basic)
-    _check_bounds(self, basic, indices, spec)
-    return apply(Index, _basic(self, basic), *indices, spec=_trim(spec))
+        return look(Select, self, axis=0, index=key % extent)
+    basic = _plain(shape, key)
+    if basic is None:
+        basic, indices, spec = parse(shape, key)
+        if indices:
+            _check_bounds(self, basic, indices, spec)
+            return apply(Index, _basic(self, basic), *indices, spec=_trim(spec))
+    return look(Slice if type(key) is slice else slicing(basic), self, key=basic)
+
+
+def _plain(shape: tuple[int, ...], key: Any) -> tuple[Any, ...] | None:
+    """A key of integers within bounds and slices without steps as a tuple; None for any other."""
+    items = key if type(key) is tuple else (key,)
+    if len(items) > len(shape):
+        return None
+    for item, extent in zip(items, shape):  # noqa: B905 - there may be fewer items
+        if type(item) is int:
+            if not -extent <= item < extent:
+                return None
+        elif type(item) is not slice or item.step is not None:
+            return None
+        else:
+            for bound in (item.start, item.stop):
+                if bound is not None and type(bound) is not int:
+                    return None
+    return items
 
 
 def _check_bounds(self: Tensor, basic: Any, indices: list[Tensor], spec: list[Any]) -> None:
@@ -398,7 +426,7 @@ def setitem(self: Tensor, key: Any, value: Any) -> None:
         store(place, source)
         touch(self)
         return
-    view: Tensor = apply(Slice, self, key=basic)
+    view: Tensor = look(Slice, self, key=basic)
     if view._array.shape == self._array.shape and all(
         type(k) is slice and not k.start and k.step in (None, 1) for k in basic
     ):

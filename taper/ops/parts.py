@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from taper.dispatch import apply, join
+from taper.dispatch import apply, join, look
 from taper.errors import DimError, ShapeError
 from taper.op import public
 from taper.ops.arguments import invalid_combination
@@ -40,7 +40,7 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
             f"select(): index {at} out of range for tensor of size {list(array.shape)} "
             f"at dimension {axis}"
         )
-    return apply(Select, input, axis=axis, index=at % extent)
+    return look(Select, input, axis=axis, index=at % extent)
 
 
 @public(method=True)
@@ -66,7 +66,7 @@ def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     if begin + length > extent:
         raise ShapeError(f"start ({begin}) + length ({length}) exceeds dimension size ({extent}).")
     key = (slice(None),) * axis + (slice(begin, begin + length),)
-    return apply(Slice, input, key=key)
+    return look(Slice, input, key=key)
 
 
 @public(method=True)
@@ -180,7 +180,7 @@ def tensor_split(
     pieces = []
     for begin, end in itertools.pairwise(cuts):
         piece = slice(begin, end)
-        pieces.append(apply(Slice, input, key=(slice(None),) * axis + (piece,)))
+        pieces.append(look(Slice, input, key=(slice(None),) * axis + (piece,)))
     return tuple(pieces)
 
 
@@ -234,7 +234,7 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
     one, other = canonical_dim(dim1, ndim), canonical_dim(dim2, ndim)
     if one == other:
         raise ShapeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
-    return apply(Diagonal, input, offset=offset, axis1=one, axis2=other)
+    return look(Diagonal, input, offset=offset, axis1=one, axis2=other)
 
 
 @public(method=True, namespaces=())
@@ -245,7 +245,7 @@ def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
             raise ShapeError(f"maximum size for tensor at dimension 0 is 1 but size is {size}")
         if step <= 0:
             raise ShapeError(f"step is {step} but must be > 0")
-        return apply(Unsqueeze, input, axis=0)[:size]
+        return look(Unsqueeze, input, axis=0)[:size]
     axis = canonical_dim(dimension, input._array.ndim)
     extent = input._array.shape[axis]
     if size > extent:
@@ -254,7 +254,7 @@ def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
         )
     if step <= 0:
         raise ShapeError(f"step is {step} but must be > 0")
-    return apply(Unfold, input, axis=axis, size=size, step=step)
+    return look(Unfold, input, axis=axis, size=size, step=step)
 
 
 @public(method=True)

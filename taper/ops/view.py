@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from taper import dtypes
-from taper.dispatch import apply
+from taper.dispatch import look
 from taper.errors import ShapeError
 from taper.op import public
 from taper.ops.view_ops import (
@@ -25,7 +25,7 @@ from taper.ops.view_ops import (
     Unsqueeze,
     view_of,
 )
-from taper.shapes import canonical_dim, canonical_dims, infer_size, sizes_of
+from taper.shapes import canonical_dim, canonical_dims, sizes_for, sizes_of
 from taper.size import Size
 from taper.storage import storage_of
 from taper.tensor import Tensor, wrap
@@ -41,16 +41,13 @@ def view(input: Tensor, *shape: Any, size: Any = None, dtype: dtypes.dtype | Non
         return _view_dtype(input, dtype or shape[0])
     if size is not None:
         shape = (size,)
-    if len(shape) == 1 and type(shape[0]) is tuple:
-        shape = shape[0]
-    wanted = infer_size(sizes_of(shape, "view"), input._array.size)
-    return apply(Reshape, input, shape=wanted)
+    return look(Reshape, input, shape=sizes_for(input, shape, "view"))
 
 
 def _view_dtype(input: Tensor, dtype: dtypes.dtype) -> Tensor:
     array = input._array
     if array.dtype == dtype.numpy:
-        return apply(Reshape, input, shape=array.shape)
+        return look(Reshape, input, shape=array.shape)
     if input.requires_grad and dtype.category < dtypes.FLOAT:
         input = input.detach()
     old, new = array.itemsize, dtype.itemsize
@@ -90,12 +87,11 @@ def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
 
     Raises: RuntimeError if the number of elements differs.
     """
-    wanted = infer_size(
-        sizes_of(sizes if shape is None else (shape,), "reshape"), input._array.size
-    )
-    if view_of(input._array, wanted) is None:
+    wanted = sizes_for(input, sizes if shape is None else (shape,), "reshape")
+    array = input._array
+    if not array.flags.c_contiguous and view_of(array, wanted) is None:
         input = input.clone(memory_format=_contiguous())
-    return apply(Reshape, input, shape=wanted)
+    return look(Reshape, input, shape=wanted)
 
 
 def _contiguous() -> Any:
@@ -160,7 +156,7 @@ def unflatten(input: Tensor, dim: int, sizes: Any) -> Tensor:
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """A view with a new dimension of size 1 at `dim`."""
     axis = canonical_dim(dim, input._array.ndim + 1)
-    return apply(Unsqueeze, input, axis=axis)
+    return look(Unsqueeze, input, axis=axis)
 
 
 @public(method=True)
@@ -169,7 +165,7 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     shape = input._array.shape
     dims = canonical_dims(dim, len(shape), empty_is_all=False)
     kind = Squeeze if dim is None else SqueezeDim if isinstance(dim, int) else SqueezeDims
-    return apply(kind, input, axis=tuple(d for d in dims if shape[d] == 1))
+    return look(kind, input, axis=tuple(d for d in dims if shape[d] == 1))
 
 
 @public(method=True)
@@ -187,7 +183,7 @@ def permute(input: Tensor, *order_: Any, dims: Any = None) -> Tensor:
     axes = tuple(canonical_dim(d, ndim) for d in order)
     if len(set(axes)) != ndim:
         raise ShapeError("permute", "duplicate dims are not allowed.")
-    return apply(Permute, input, axes=axes)
+    return look(Permute, input, axes=axes)
 
 
 @public(method=True)
@@ -201,14 +197,14 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """A view with two dimensions exchanged."""
     ndim = input._array.ndim
     return (
-        apply(
+        look(
             Transpose,
             input,
             one=canonical_dim(dim0, ndim),
             other=canonical_dim(dim1, ndim),
         )
         if ndim
-        else apply(Reshape, input, shape=())
+        else look(Reshape, input, shape=())
     )
 
 
@@ -219,7 +215,7 @@ def t(input: Tensor) -> Tensor:
         raise ShapeError(
             f"t() expects a tensor with <= 2 dimensions, but self is {input._array.ndim}D"
         )
-    return apply(T, input)
+    return look(T, input)
 
 
 @public(method=True, aliases=("moveaxis",))
@@ -241,11 +237,11 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     if len(set(end)) != len(end):
         raise RuntimeError(f"movedim: repeated dim in `destination` ({targets})")
     if not ndim:
-        return apply(Reshape, input, shape=())
+        return look(Reshape, input, shape=())
     order = [d for d in range(ndim) if d not in start]
     for place, d in sorted(zip(end, start, strict=True)):
         order.insert(place, d)
-    return apply(Permute, input, axes=tuple(order))
+    return look(Permute, input, axes=tuple(order))
 
 
 @public(method=True, namespaces=())
@@ -284,7 +280,7 @@ def expand(input: Tensor, *sizes: Any, size: Any = None, implicit: bool = False)
                 f"({own}) at non-singleton dimension {i}.  Target sizes: {list(wanted)}.  Tensor "
                 f"sizes: {list(shape)}",
             )
-    return apply(Expand, input, shape=tuple(result[::-1]))
+    return look(Expand, input, shape=tuple(result[::-1]))
 
 
 @public(method=True, namespaces=())

@@ -102,9 +102,12 @@ class Expand(View):
     saves = ("input.shape",)
 
     def forward(self, m: Any, input: Any, *, shape: tuple[int, ...]) -> Any:
-        made = np.broadcast_to(input, shape)
-        # broadcast_to protects its result; tensors guard expanded memory themselves.
-        return np.lib.stride_tricks.as_strided(input, made.shape, made.strides)
+        # np.broadcast_to protects its result; tensors guard expanded memory themselves.
+        extra = len(shape) - input.ndim
+        strides = [0] * extra
+        for stride, extent, wanted in zip(input.strides, input.shape, shape[extra:], strict=True):
+            strides.append(0 if wanted != extent else stride)
+        return np.lib.stride_tricks.as_strided(input, shape, strides)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, shape: tuple[int, ...]) -> Any:
         return m.sum_to(grad, input)
@@ -118,7 +121,7 @@ class Unsqueeze(View):
     saves = ("input.shape",)
 
     def forward(self, m: Any, input: Any, *, axis: int) -> Any:
-        return np.expand_dims(input, axis)
+        return input[(slice(None),) * axis + (None,)]
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, axis: int) -> Any:
         return m.reshape(grad, input)
