@@ -74,6 +74,7 @@ def _call(op: Any, *inputs: Any, **attrs: Any) -> Any:
 
 # Files of functions that numpy lacks. They are loaded when one is first used.
 _FAMILIES = (
+    "channels",
     "convolution",
     "gathering",
     "pooling",

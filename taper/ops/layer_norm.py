@@ -16,6 +16,7 @@ from taper.errors import ShapeError
 from taper.op import Opaque, op, public
 from taper.ops.arguments import narrowed, refuse, widened
 from taper.ops.norm import (
+    Kept,
     check_parameters,
     quiet,
     recorded_vjp,
@@ -28,19 +29,6 @@ from taper.ops.statistics import vector_norm
 from taper.tensor import Tensor, wrap
 
 Sizes = tuple[int, ...]
-
-
-class Kept:
-    """What was computed of an input before its op runs: the result, and what its derivative uses."""
-
-    __slots__ = ("mean", "normal", "out", "scale")
-
-    def __init__(
-        self, out: np.ndarray, mean: np.ndarray, scale: np.ndarray, normal: np.ndarray | None
-    ) -> None:
-        self.out: np.ndarray | None = out  # until the op has taken it
-        self.mean, self.scale = mean, scale  # of each row, scale being 1 / deviation
-        self.normal = normal  # the normalized rows, if they were kept
 
 
 @quiet
@@ -69,14 +57,10 @@ class LayerNorm(Opaque):
         eps: float,
         kept: Kept | None,
     ) -> Any:
-        out = None if kept is None else kept.out
-        if kept is None or out is None:
+        if kept is None or kept.out is None:
             size = math.prod(input.shape[input.ndim - rank :])
-            out = _normalized(m, widened(input), weight, bias, size, eps).out
-        else:
-            kept.out = None
-        assert out is not None
-        return narrowed(out.reshape(input.shape), input)
+            kept = _normalized(m, widened(input), weight, bias, size, eps)
+        return narrowed(kept.taken().reshape(input.shape), input)
 
     def vjp(
         self,

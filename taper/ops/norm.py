@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from taper import dtypes
+from taper import backends, dtypes
 from taper.backends import reference
-from taper.backends.rows import column_sums, row_sums
+from taper.backends.channels import scale_channels
 from taper.dispatch import apply, store, touch
 from taper.errors import DtypeError, GradError, ShapeError
 from taper.op import Opaque, op, public
@@ -25,31 +25,6 @@ from taper.ops.arguments import narrowed, refuse, widened
 from taper.tensor import Tensor, wrap
 
 Moments = tuple[np.ndarray, np.ndarray]  # mean and 1 / deviation
-
-
-def _pixels(x: np.ndarray) -> np.ndarray:
-    """The array as a matrix with a column per channel; a view if it is channels last."""
-    return x if x.ndim == 2 else np.moveaxis(x, 1, -1).reshape(-1, x.shape[1])
-
-
-def channel_sums(x: np.ndarray) -> np.ndarray:
-    """Sum over every dimension but the second."""
-    if x.ndim > 2 and x.flags.c_contiguous:
-        return np.add.reduce(row_sums(x.reshape(*x.shape[:2], -1)), axis=0)
-    return column_sums(_pixels(x))
-
-
-def channel_dots(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Sum of x * y over every dimension but the second."""
-    if x.ndim > 2 and x.flags.c_contiguous and y.flags.c_contiguous:
-        shape = (*x.shape[:2], -1)
-        return np.add.reduce(np.vecdot(x.reshape(shape), y.reshape(shape)), axis=0)
-    return np.einsum("pc,pc->c", _pixels(x), _pixels(y))
-
-
-def _beside(x: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """A value per channel, shaped to broadcast against the input."""
-    return x if like.ndim == 2 else x.reshape(-1, *(1,) * (like.ndim - 2))
 
 
 def rounded(grad: Any, like: Any) -> np.ndarray:
@@ -77,14 +52,27 @@ def quiet(function: Callable[..., Any]) -> Callable[..., Any]:
     return silenced
 
 
-@quiet
-def _moments(x: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, 1 / deviation and variance of every channel."""
-    count = x.size // x.shape[1]
-    mean = channel_sums(x) / count
-    centred = x - _beside(mean, x)
-    variance = channel_dots(centred, centred) / count
-    return mean, 1 / np.sqrt(variance + eps), variance
+class Kept:
+    """What was computed of an input before its op runs: the result, and what its derivative uses."""
+
+    __slots__ = ("mean", "normal", "out", "scale")
+
+    def __init__(
+        self,
+        out: np.ndarray,
+        mean: np.ndarray,
+        scale: np.ndarray,
+        normal: np.ndarray | None = None,
+    ) -> None:
+        self.out: np.ndarray | None = out  # until the op has taken it
+        self.mean, self.scale = mean, scale  # of what is normalized, scale being 1 / deviation
+        self.normal = normal  # the normalized rows, if they were kept
+
+    def taken(self) -> np.ndarray:
+        """The result, which is kept no longer."""
+        out, self.out = self.out, None
+        assert out is not None
+        return out
 
 
 # ---------------------------------------------------------------- the recorded derivative
@@ -142,34 +130,27 @@ def recorded_vjp(
 # ---------------------------------------------------------------- batch norm
 
 
-def _scaled(
-    input: np.ndarray, weight: Any, bias: Any, mean: np.ndarray, scale: np.ndarray
-) -> np.ndarray:
-    """(input - mean) * scale * weight + bias as one product and one sum per element."""
-    if weight is not None:
-        scale = scale * weight
-    shift = mean * scale
-    shift = np.negative(shift, out=shift) if bias is None else bias - shift
-    x = widened(input)
-    out = x * _beside(scale, x)
-    out += _beside(shift, x)
-    return narrowed(out, input)
+@quiet
+def _normalized(m: Any, x: Any, weight: Any, bias: Any, eps: float) -> tuple[Kept, np.ndarray]:
+    """What is kept of an input, and the variance of every channel."""
+    out, mean, scale, variance = m.normalize_channels(widened(x), weight, bias, eps)
+    return Kept(out, mean, scale), variance
 
 
 @op
 class BatchNorm(Opaque):
-    """Normalizes with the moments of the input, which are computed unless given."""
+    """Normalizes with the moments of the input; `kept` is what was computed of it already."""
 
     name = "batch_norm"
     node_name = "NativeBatchNormBackward0"
     saves = ("input", "weight", "bias.shape")
 
     def forward(
-        self, m: Any, input: Any, weight: Any, bias: Any, *, eps: float, moments: Moments | None
+        self, m: Any, input: Any, weight: Any, bias: Any, *, eps: float, kept: Kept | None
     ) -> Any:
-        if moments is None:
-            moments = _moments(widened(input), eps)[:2]
-        return _scaled(input, weight, bias, *moments)
+        if kept is None or kept.out is None:
+            kept = _normalized(m, input, weight, bias, eps)[0]
+        return narrowed(kept.taken(), input)
 
     def vjp(
         self,
@@ -181,10 +162,10 @@ class BatchNorm(Opaque):
         bias: Any,
         *,
         eps: float,
-        moments: Moments | None,
+        kept: Kept | None,
         needs: Any,
     ) -> Any:
-        if not m.on_arrays or moments is None:
+        if not m.on_arrays or kept is None:
             shape = input.shape
             return recorded_vjp(
                 m,
@@ -197,23 +178,16 @@ class BatchNorm(Opaque):
                 axes=(0, *range(2, len(shape))),
                 eps=eps,
             )
-        mean, scale = moments
-        x, g = widened(input), widened(grad)
-        total = channel_sums(g) if needs[0] or needs[2] else None
-        centred = x - _beside(mean, x)
-        dots = channel_dots(g, centred)
-        to_weight = rounded(dots * scale, weight) if needs[1] else None
-        to_bias = rounded(total, input if weight is None else weight) if needs[2] else None
-        if not needs[0]:
-            return None, to_weight, to_bias
-        count = x.size // x.shape[1]
-        factor = scale if weight is None else scale * weight
-        # factor * (g - total / count - centred * dots * scale^2 / count), in as few passes.
-        to_input = g * _beside(factor, x)
-        centred *= _beside(factor * scale * scale * dots / -count, x)
-        to_input += centred
-        to_input -= _beside(factor * total / count, x)
-        return narrowed(to_input, input), to_weight, to_bias
+        made = m.normalize_channels_grad(
+            widened(grad), widened(input), weight, kept.mean, kept.scale,
+            (needs[0], needs[1], needs[2]),
+        )  # fmt: skip
+        like = input if weight is None else weight
+        return (
+            None if made[0] is None else narrowed(made[0], input),
+            None if made[1] is None else rounded(made[1], like),
+            None if made[2] is None else rounded(made[2], like),
+        )
 
 
 class FixedNorm(Opaque):
@@ -223,7 +197,7 @@ class FixedNorm(Opaque):
     saves = ("input", "weight", "bias.shape")
 
     def forward(self, m: Any, input: Any, weight: Any, bias: Any, *, moments: Moments) -> Any:
-        return _scaled(input, weight, bias, *moments)
+        return narrowed(scale_channels(widened(input), weight, bias, *moments), input)
 
     def vjp(
         self,
@@ -399,14 +373,14 @@ def _batch_normalized(
         assert running_mean is not None and running_var is not None
         moments = fixed_moments(running_mean, running_var, eps)
         return apply(BatchNormFixed, input, weight, bias, moments=moments), moments
-    mean, scale, variance = _moments(widened(input._array), eps)
-    moments = mean, scale
-    result = apply(BatchNorm, input, weight, bias, eps=eps, moments=moments)
+    own = (None if p is None else p._array for p in (weight, bias))
+    kept, variance = _normalized(backends.math(), input._array, *own, eps)
+    result = apply(BatchNorm, input, weight, bias, eps=eps, kept=kept)
     if running_mean is not None:
-        follow(running_mean, mean, momentum)
+        follow(running_mean, kept.mean, momentum)
     if running_var is not None:
-        follow(running_var, variance, momentum, unbiased(input._array.size // len(mean)))
-    return result, moments
+        follow(running_var, variance, momentum, unbiased(input._array.size // len(kept.mean)))
+    return result, (kept.mean, kept.scale)
 
 
 def check_momentum(name: str, position: int, value: Any) -> float:

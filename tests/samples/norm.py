@@ -35,8 +35,8 @@ _FREE: dict[str, Any] = {"eps": 1e-5, "moments": None}
 
 SAMPLES: dict[str, Any] = {
     "BatchNorm": lambda: [
-        _sample((4, 3), (3,), **_FREE),
-        _sample((3, 2, 2, 2), None, **_FREE),
+        _sample((4, 3), (3,), eps=1e-5, kept=None),
+        _sample((3, 2, 2, 2), None, eps=1e-5, kept=None),
     ],
     "BatchNormFixed": lambda: [_fixed(4, 3), _fixed(2, 3, 2, parameters=False)],
     "InstanceNormFixed": lambda: [_fixed(2, 3, 4)],

@@ -19,6 +19,7 @@ FAMILIES: dict[str, str] = {
     "gemm": "linear matmul",
     "pointwise": "exp exp2 expm1 log log2 log1p tanh sigmoid erf sin cos fused",
     "rows": "softmax log_softmax softmax_grad log_softmax_grad softmax_loss softmax_loss_grad normalize_rows normalize_rows_grad row_sums column_sums sum sum_to max",
+    "channels": "normalize_channels normalize_channels_grad",
     "conv": "convolution convolution_transposed convolution_weight_grad convolution_gradients",
     "pool": "max_pool max_pool_grad avg_pool avg_pool_grad",
     "rnn": "gru_forward gru_backward lstm_forward lstm_backward rnn_forward rnn_backward",
