@@ -63,9 +63,13 @@ def library(spec: Any) -> Library:
     with _lock:
         found = _libraries.get(spec)
         if found is None:
-            found = _libraries[spec] = _load(spec)
+            found = _libraries[spec] = load(spec)
             while len(_libraries) > MOST_LIBRARIES:
                 _libraries.popitem(last=False)
+    from taper.backends.llvm import buffers  # which is built here, too
+
+    # Whoever needs kernels makes arrays that deserve buffers.
+    buffers.install()
     return found
 
 
@@ -84,7 +88,8 @@ def forget() -> None:
         _libraries.clear()
 
 
-def _load(spec: Any) -> Library:
+def load(spec: Any) -> Library:
+    """The machine code of a specification, from the disk or compiled, past the cache in memory."""
     machine = host()
     key = hashlib.sha256(f"{environment(machine)}{spec!r}".encode()).hexdigest()[:32]
     code = store.get(key)
