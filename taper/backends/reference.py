@@ -74,8 +74,10 @@ def _call(op: Any, *inputs: Any, **attrs: Any) -> Any:
 
 # Files of functions that numpy lacks. They are loaded when one is first used.
 _FAMILIES = (
+    "attention",
     "channels",
     "convolution",
+    "folds",
     "gathering",
     "pooling",
     "recurrent",

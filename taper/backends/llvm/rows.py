@@ -52,6 +52,11 @@ def largest(x: Value, y: Value) -> Value:
     return x.compare("uno", x).select(x, x.f.maximum(x, y))
 
 
+def smallest(x: Value, y: Value) -> Value:
+    """The smaller; nan is the smallest of all."""
+    return x.compare("uno", x).select(x, x.f.minimum(x, y))
+
+
 def everywhere(x: Value, combine: Combine) -> Value:
     """All lanes combined, halves with halves, in every lane."""
     distance = x.lanes

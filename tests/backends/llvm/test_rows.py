@@ -1,4 +1,4 @@
-"""Kernels over rows against numpy: softmax, cross entropy, layer norm, sums and maxima."""
+"""Kernels over rows against numpy: softmax, cross entropy, layer norm."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("llvmlite")
 
 from taper.backends import rows as plain
-from taper.backends.llvm import build, call, layer_norm, machine, rows, softmax, sums
+from taper.backends.llvm import build, call, layer_norm, machine, rows, softmax
 from taper.backends.llvm.functions import rows as functions
 
 COLUMNS = [1, 2, 7, 10, 16, 17, 33, 64, 100, 128, 129, 250, 257, 1000]
@@ -146,77 +146,6 @@ def test_layer_norm_and_its_derivative(columns, dtype, weight, bias):
         assert (behind == 7).all() and (after == 7).all()
 
 
-@pytest.mark.parametrize("columns", COLUMNS)
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_sums_of_short_rows(columns, dtype):
-    x = np.random.default_rng(0).random((9, columns)).astype(dtype)
-    fixed, given = known(columns)
-    spec = sums.RowSums(ELEMENTS[dtype], fixed)
-    out, behind = guarded(9, dtype=dtype)
-
-    run(spec, x, out, *given, 0, 9)
-
-    np.testing.assert_allclose(out, spec.interpret(x), **near(dtype))
-    assert (behind == 7).all()
-
-
-@pytest.mark.parametrize("length", [1, 15, 16, 17, 255, 1024, 1025, 5000])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_sums_of_rows(length, dtype):
-    x = np.random.default_rng(0).normal(size=5 * length).astype(dtype)
-    spec = sums.Sums(ELEMENTS[dtype], ELEMENTS[dtype])
-    out, behind = guarded(5, dtype=dtype)
-
-    run(spec, x, out, length, x.size, 3.0, 0, 5)
-
-    np.testing.assert_allclose(out, spec.interpret(x, length, x.size, 3.0), **near(dtype))
-    assert (behind == 7).all()
-
-
-def test_a_sum_of_float32_is_nearer_to_the_exact_one_than_a_pairwise_sum():
-    x = np.random.default_rng(0).random(1_000_003).astype(np.float32)
-    out = np.empty(1, np.float32)
-
-    run(sums.Sums("float", "float"), x, out, x.size, x.size, 1.0, 0, 1)
-
-    exact = math.fsum(x.tolist())
-    assert abs(out[0] - exact) <= np.spacing(np.float32(exact))
-    assert abs(out[0] - exact) <= abs(float(np.add.reduce(x)) - exact)
-
-
-@pytest.mark.parametrize("columns", [1, 10, 16, 64, 65, 200])
-@pytest.mark.parametrize("count", [1, 15, 16, 17, 100, 400])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_sums_of_columns(columns, count, dtype):
-    x = np.random.default_rng(0).normal(size=(count, columns)).astype(dtype)
-    spec = sums.ColumnSums(ELEMENTS[dtype])
-    chunks = -(-count // 150)
-    out, behind = guarded(chunks, columns, dtype=np.float64)
-
-    run(spec, x, out, count, columns, 150, 0, chunks)
-
-    wanted = spec.interpret(x, 150)
-    eps = np.finfo(dtype).eps
-    np.testing.assert_allclose(out, wanted, rtol=10 * eps, atol=100 * eps)
-    assert (behind == 7).all()
-
-
-@pytest.mark.parametrize("columns", COLUMNS)
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_maxima_see_nan_in_every_place(columns, dtype):
-    x = np.random.default_rng(0).normal(size=(columns + 2, columns)).astype(dtype)
-    x[np.arange(columns), np.arange(columns)] = np.nan
-    x[columns] = -np.inf
-    fixed, given = known(columns)
-    spec = sums.Maxima(ELEMENTS[dtype], fixed)
-    out, behind = guarded(columns + 2, dtype=dtype)
-
-    run(spec, x, out, *given, 0, columns + 2)
-
-    np.testing.assert_array_equal(out, spec.interpret(x))
-    assert (behind == 7).all()
-
-
 def test_a_row_does_not_depend_on_where_it_stands():
     """Ranges of rows, and other numbers of rows, give the same bits."""
     x = np.random.default_rng(0).normal(size=(37, 300)).astype(np.float32)
@@ -251,37 +180,6 @@ def arrays_of(shape: tuple[int, ...]) -> list[np.ndarray]:
     double = np.random.default_rng(1).normal(size=(*shape[:-1], 2 * shape[-1]))
     made = [x, x.astype(np.float32), np.asfortranarray(x), double[..., ::2], x.astype(np.float16)]
     return [*made, x.astype(np.float32)[:0]]
-
-
-@pytest.mark.parametrize("shape", [(40,), (4, 50), (3, 4, 20), (600, 9), (2, 3), (30, 2000)])
-def test_sums_and_maxima_agree_with_numpys_over_any_axes(shape):
-    axes = [None, -1, 0, tuple(range(len(shape)))]
-    if len(shape) > 2:
-        axes += [(0, 1), (1, 2), (0, 2), 1, (2, 1), (-1, -2)]
-    for x in arrays_of(shape):
-        for axis in axes:
-            for keepdims in (False, True):
-                found = functions.sum(x, axis=axis, keepdims=keepdims)
-                wanted = np.sum(x, axis=axis, keepdims=keepdims)
-                assert (found.shape, found.dtype) == (wanted.shape, wanted.dtype)
-                bound = 30 * np.finfo(x.dtype).eps
-                np.testing.assert_allclose(found, wanted, rtol=bound, atol=bound * 1000)
-                if x.size:
-                    found = functions.max(x, axis=axis, keepdims=keepdims)
-                    wanted = np.max(x, axis=axis, keepdims=keepdims)
-                    assert found.dtype == wanted.dtype
-                    np.testing.assert_array_equal(found, wanted)
-
-
-def test_a_sum_of_many_elements_is_cut_the_same_way_always():
-    x = np.random.default_rng(0).random(300_001).astype(np.float32)
-
-    assert functions.sum(x) == np.float32(math.fsum(x.tolist()))
-    assert functions.sum(x.reshape(1, -1), axis=(0, 1)) == functions.sum(x)
-    tall = x[:300_000].reshape(-1, 3)
-    np.testing.assert_array_equal(
-        functions.column_sums(tall), tall.sum(0, dtype=np.float64).astype(np.float32)
-    )
 
 
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])

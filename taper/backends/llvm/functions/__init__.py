@@ -16,9 +16,11 @@ import numpy as np
 from taper.backends import reference
 
 FAMILIES: dict[str, str] = {
+    "attention": "attention attention_grad",
     "gemm": "linear matmul",
     "pointwise": "exp exp2 expm1 log log2 log1p tanh sigmoid erf sin cos fused",
-    "rows": "softmax log_softmax softmax_grad log_softmax_grad softmax_loss softmax_loss_grad normalize_rows normalize_rows_grad row_sums column_sums sum sum_to max",
+    "rows": "softmax log_softmax softmax_grad log_softmax_grad softmax_loss softmax_loss_grad normalize_rows normalize_rows_grad",
+    "fold": "row_sums column_sums sum sum_to mean max min prod squares spread",
     "channels": "normalize_channels normalize_channels_grad",
     "conv": "convolution convolution_transposed convolution_weight_grad convolution_gradients",
     "pool": "max_pool max_pool_grad avg_pool avg_pool_grad",
