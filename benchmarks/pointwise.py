@@ -21,7 +21,7 @@ import torch.nn.functional as F
 
 import taper
 from benchmarks.vmath import best
-from taper.backends.llvm.functions import pointwise, rows
+from taper.backends.llvm.functions import fold, pointwise, rows
 
 
 def random(*shape: int) -> np.ndarray:
@@ -60,7 +60,7 @@ def cases() -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
 
         def loss(x: Any = x, t: Any = t, share: Any = share) -> Any:
             softmax, each = rows.softmax_loss(x, t)
-            return rows.sum(each), rows.softmax_loss_grad(softmax, t, share)
+            return fold.sum(each), rows.softmax_loss_grad(softmax, t, share)
 
         def their_loss(x: Any = tx, t: Any = tt) -> Any:
             logs = torch.log_softmax(x, 1)
@@ -89,14 +89,14 @@ def cases() -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
         x = random(*shape)
         tx = T(x)
         made[f"sum of {' x '.join(map(str, shape))} over {axis}"] = (
-            lambda x=x, axis=axis: rows.sum(x, axis=axis),
+            lambda x=x, axis=axis: fold.sum(x, axis=axis),
             lambda x=tx, axis=axis: x.sum() if axis is None else x.sum(axis),
         )
     for r, c in ((256, 10), (4096, 1000)):
         x = random(r, c)
         tx = T(x)
         made[f"max of {r} x {c} over 1"] = (
-            lambda x=x: rows.max(x, axis=1), lambda x=tx: torch.amax(x, 1),
+            lambda x=x: fold.max(x, axis=1), lambda x=tx: torch.amax(x, 1),
         )  # fmt: skip
     network = [(64, 150), (64,), (32, 64), (32,), (8, 32), (8,), (1, 8), (1,)]
     for name, shapes in (("8 parameters, 12017", network), ("1e6", [(1000, 1000)])):

@@ -185,7 +185,7 @@ class Prod(Reduction):
 
     def forward(self, m: Any, input: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
         dtype = wide(input.dtype) or input.dtype
-        made = input.prod(axis=axis, keepdims=keepdims, dtype=dtype)
+        made = m.prod(input, axis=axis, keepdims=keepdims, dtype=dtype)
         return made.astype(input.dtype, copy=False)
 
     def vjp(
@@ -212,7 +212,7 @@ class ProdAll(Reduction):
 
     def forward(self, m: Any, input: Any) -> Any:
         dtype = wide(input.dtype) or input.dtype
-        return input.prod(dtype=dtype).astype(input.dtype, copy=False)
+        return m.prod(input, dtype=dtype).astype(input.dtype, copy=False)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any) -> Any:
         if not len(input.shape):
@@ -339,7 +339,7 @@ class Amin(_Extreme):
     """Smallest over `axis`."""
 
     def forward(self, m: Any, input: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
-        return input.min(axis=axis, keepdims=keepdims)
+        return m.min(input, axis=axis, keepdims=keepdims)
 
 
 class _ExtremeAll(Reduction):
@@ -365,7 +365,7 @@ class MaxAll(_ExtremeAll):
     node_name = "MaxBackward1"
 
     def forward(self, m: Any, input: Any) -> Any:
-        return input.max()
+        return m.max(input)
 
 
 @op
@@ -376,7 +376,7 @@ class MinAll(_ExtremeAll):
     node_name = "MinBackward1"
 
     def forward(self, m: Any, input: Any) -> Any:
-        return input.min()
+        return m.min(input)
 
 
 class _ExtremeDim(Reduction):
@@ -400,7 +400,7 @@ class MaxDim(_ExtremeDim):
 
     def forward(self, m: Any, input: Any, *, axis: int, keepdims: bool) -> Any:
         return (
-            input.max(axis=axis if input.ndim else None, keepdims=keepdims),
+            m.max(input, axis=axis if input.ndim else None, keepdims=keepdims),
             input.argmax(axis=axis if input.ndim else None, keepdims=keepdims),
         )
 
@@ -414,7 +414,7 @@ class MinDim(_ExtremeDim):
 
     def forward(self, m: Any, input: Any, *, axis: int, keepdims: bool) -> Any:
         return (
-            input.min(axis=axis if input.ndim else None, keepdims=keepdims),
+            m.min(input, axis=axis if input.ndim else None, keepdims=keepdims),
             input.argmin(axis=axis if input.ndim else None, keepdims=keepdims),
         )
 
@@ -513,7 +513,8 @@ class AMinMax(Reduction):
     saves = ("input", "out")
 
     def forward(self, m: Any, input: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
-        return (input.min(axis=axis, keepdims=keepdims), input.max(axis=axis, keepdims=keepdims))
+        how = {"axis": axis, "keepdims": keepdims}
+        return m.min(input, **how), m.max(input, **how)
 
     def vjp(
         self, m: Any, grad: Any, out: Any, input: Any, *, axis: tuple[int, ...], keepdims: bool

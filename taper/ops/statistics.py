@@ -26,15 +26,13 @@ from taper.tensor import Tensor
 # ---------------------------------------------------------------- variance
 
 
-def _moments(input: Any, axis: tuple[int, ...], keepdims: bool, correction: Any) -> Any:
+def _moments(m: Any, input: Any, axis: tuple[int, ...], keepdims: bool, correction: Any) -> Any:
     """(variance, mean) in the accumulation dtype."""
     x = widened(input)
     count = count_of(input.shape, axis)
-    mean = x.sum(axis=axis, keepdims=True) / x.real.dtype.type(count)
-    gap = x - mean
-    square = gap.real * gap.real + gap.imag * gap.imag if gap.dtype.kind == "c" else gap * gap
-    free = square.dtype.type(max(count - correction, 0))
-    variance = square.sum(axis=axis, keepdims=keepdims) / free
+    mean = m.sum(x, axis=axis, keepdims=True) / x.real.dtype.type(count)
+    squared = m.spread(x, mean, axis, keepdims)
+    variance = squared / squared.dtype.type(max(count - correction, 0))
     return variance, mean if keepdims else mean.reshape(variance.shape)
 
 
@@ -62,7 +60,7 @@ class Var(Reduction):
     def forward(
         self, m: Any, input: Any, *, axis: tuple[int, ...], keepdims: bool, correction: Any
     ) -> Any:
-        variance = _moments(input, axis, keepdims, correction)[0]
+        variance = _moments(m, input, axis, keepdims, correction)[0]
         return narrowed(variance, _real_like(input))
 
     def vjp(
@@ -88,7 +86,7 @@ class Std(Reduction):
     def forward(
         self, m: Any, input: Any, *, axis: tuple[int, ...], keepdims: bool, correction: Any
     ) -> Any:
-        variance = _moments(input, axis, keepdims, correction)[0]
+        variance = _moments(m, input, axis, keepdims, correction)[0]
         return narrowed(np.sqrt(variance), _real_like(input))
 
     def vjp(
@@ -180,7 +178,7 @@ class VarMean(Reduction):
     def forward(
         self, m: Any, input: Any, *, axis: tuple[int, ...], keepdims: bool, correction: Any
     ) -> Any:
-        variance, mean = _moments(input, axis, keepdims, correction)
+        variance, mean = _moments(m, input, axis, keepdims, correction)
         return narrowed(variance, _real_like(input)), narrowed(mean, input)
 
     def vjp(
@@ -222,7 +220,7 @@ class StdMean(Reduction):
     def forward(
         self, m: Any, input: Any, *, axis: tuple[int, ...], keepdims: bool, correction: Any
     ) -> Any:
-        variance, mean = _moments(input, axis, keepdims, correction)
+        variance, mean = _moments(m, input, axis, keepdims, correction)
         return narrowed(np.sqrt(variance), _real_like(input)), narrowed(mean, input)
 
     def vjp(
@@ -394,21 +392,21 @@ class VectorNorm(Reduction):
         x = widened(input)
         how = {"axis": axis, "keepdims": keepdims}
         if ord == 2 and x.dtype.kind != "c":
-            made = m.sqrt((x * x).sum(**how))
+            made = m.sqrt(m.squares(x, **how))
         else:
             size = m.absolute(x)
             if ord == 0:
                 made = (size != 0).sum(**how).astype(size.dtype)
             elif ord == math.inf:
-                made = size.max(**how) if size.size else size.sum(**how)
+                made = m.max(size, **how) if size.size else size.sum(**how)
             elif ord == -math.inf:
-                made = size.min(**how)
+                made = m.min(size, **how)
             elif ord == 1:
-                made = size.sum(**how)
+                made = m.sum(size, **how)
             elif ord == 2:
-                made = m.sqrt((size * size).sum(**how))
+                made = m.sqrt(m.squares(size, **how))
             else:
-                made = m.power(m.power(size, ord).sum(**how), 1 / ord)
+                made = m.power(m.sum(m.power(size, ord), **how), 1 / ord)
         return narrowed(made, _real_like(input))
 
     def vjp(

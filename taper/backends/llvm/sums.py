@@ -127,7 +127,7 @@ class Sums(_Fold):
 
     def write(self, module: Module) -> None:
         """The kernel and its entry."""
-        params = dict.fromkeys(self.arrays, "ptr")
+        params: dict[str, Any] = dict.fromkeys(self.arrays, "ptr")
         f = module.function("kernel", **params, length="i64", stop="i64",
                             divisor="double", begin="i64", end="i64")  # fmt: skip
         lanes = module.lanes(self.element)
@@ -208,7 +208,7 @@ class ColumnFolds(_Fold):
 
     def write(self, module: Module) -> None:
         """The kernel and its entry."""
-        params = dict.fromkeys(self.arrays, "ptr")
+        params: dict[str, Any] = dict.fromkeys(self.arrays, "ptr")
         f = module.function("kernel", **params, rows="i64", columns="i64", chunk="i64",
                             begin="i64", end="i64")  # fmt: skip
         lanes = module.lanes(self.element)

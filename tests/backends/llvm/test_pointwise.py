@@ -15,7 +15,7 @@ pytest.importorskip("llvmlite")
 import taper
 from taper.backends import reference
 from taper.backends.llvm import build, call, machine
-from taper.backends.llvm.functions import FAMILIES, rows
+from taper.backends.llvm.functions import FAMILIES, fold, rows
 from taper.backends.llvm.functions import pointwise as functions
 from taper.backends.llvm.pointwise import Pointwise, Program, Unsupported, trace
 
@@ -286,8 +286,8 @@ def test_the_number_of_threads_changes_no_bit():
                 functions.fused(EXACT["chain"][0], x, y),
                 functions.fused(EXACT["chain"][0], *column),
                 functions.exp(x),
-                rows.sum(x),
-                rows.sum(column[0], axis=0),
+                fold.sum(x),
+                fold.sum(column[0], axis=0),
                 rows.softmax(column[0], 1),
             ])  # fmt: skip
     finally:

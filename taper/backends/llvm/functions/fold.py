@@ -20,7 +20,9 @@ from taper.backends.llvm.rows import CHUNK, MOST_KNOWN
 from taper.backends.llvm.sums import KINDS, ColumnFolds, RowFolds, Sums
 
 Array = np.ndarray
-# What folds an array; a spread takes the centres too.
+# What folds an array into another; a spread takes the centres in between.
+Fill = Callable[..., None]
+# The same, with an array of its own for the result.
 Plan = Callable[..., Array]
 
 # Elements from which a kernel beats numpy: a call of it costs as much as two of numpy's.
@@ -53,7 +55,7 @@ def _kernel(spec: type, *fields: Any) -> Kernel:
 # ---------------------------------------------------------------- matrices
 
 
-def _fold_rows(kind: str, dtype: np.dtype, rows: int, width: int, result: str = "") -> Plan:
+def _fold_rows(kind: str, dtype: np.dtype, rows: int, width: int, result: str = "") -> Fill:
     """Of `rows` stretches of `width` elements, into an array that the plan is given."""
     element = _ELEMENTS[dtype]
     size = rows * width
@@ -68,7 +70,7 @@ def _fold_rows(kind: str, dtype: np.dtype, rows: int, width: int, result: str = 
     return lambda *arrays: kernel(threads(size), *arrays, width, rows)
 
 
-def _fold_all(kind: str, dtype: np.dtype, size: int) -> Plan:
+def _fold_all(kind: str, dtype: np.dtype, size: int) -> Fill:
     if kind not in _ADDED or size <= ONE_CHUNK:
         return _fold_rows(kind, dtype, 1, size)
     chunks = -(-size // CHUNK)
@@ -85,7 +87,7 @@ def _fold_all(kind: str, dtype: np.dtype, size: int) -> Plan:
     return run
 
 
-def _fold_columns(kind: str, dtype: np.dtype, rows: int, columns: int) -> Plan:
+def _fold_columns(kind: str, dtype: np.dtype, rows: int, columns: int) -> Fill:
     element = _ELEMENTS[dtype]
     size = rows * columns
     together = 1
@@ -114,7 +116,7 @@ def _fold_columns(kind: str, dtype: np.dtype, rows: int, columns: int) -> Plan:
     return run
 
 
-def _fold_middle(kind: str, dtype: np.dtype, outer: int, count: int, inner: int) -> Plan:
+def _fold_middle(kind: str, dtype: np.dtype, outer: int, count: int, inner: int) -> Fill:
     """Of dimension 1 of three: the columns of `outer` matrices."""
     element = _ELEMENTS[dtype]
     size = outer * count * inner
@@ -122,7 +124,7 @@ def _fold_middle(kind: str, dtype: np.dtype, outer: int, count: int, inner: int)
     return lambda *arrays: kernel(threads(size), *arrays, outer * count, inner, count, outer)
 
 
-def _fold_ends(kind: str, dtype: np.dtype, first: int, kept: int, last: int) -> Plan:
+def _fold_ends(kind: str, dtype: np.dtype, first: int, kept: int, last: int) -> Fill:
     """Of dimensions 0 and 2 of three: the rows, and what they gave."""
     wide = np.dtype(np.float64) if kind in _ADDED else dtype
     combine = KINDS[kind][2]
@@ -169,7 +171,7 @@ def _make_plan(kind: str, x: Array, axis: Any, keepdims: bool) -> Plan | None:
     }.get(tuple([folded for _, folded in groups]))
     if made is None:
         return None
-    run: Plan = made(kind, dtype, *extents)  # type: ignore[operator]
+    run: Fill = made(kind, dtype, *extents)  # type: ignore[operator]
     kept = [d for d in order if d not in axes]
     whole = tuple([1 if d in axes else shape[d] for d in range(ndim)])
     shown = whole if keepdims else tuple([shape[d] for d in sorted(kept)])
