@@ -416,6 +416,8 @@ def install() -> bool:
         if not cap or not call.has_fast_calls():
             return False
         _buffers = _Buffers(cap)
+        # Some arrays are freed when the interpreter ends, after this module: it must not go then.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(_buffers))
     _buffers.set()
     return True
 
