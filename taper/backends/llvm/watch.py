@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import threading
 from collections.abc import Callable, Iterator
+from types import TracebackType
 from typing import Any
 
 from taper.backends.llvm import call
@@ -23,56 +24,76 @@ _FASTCALL = ctypes.PYFUNCTYPE(
 )
 
 
-@contextlib.contextmanager
-def watch(see: See) -> Iterator[None]:
-    """Shows `see` the calls that this thread makes, of kernels that exist on entry.
+class Watch:
+    """Shows `see` the calls that this thread makes in the `with` block.
 
-    Calls of kernels within `see` are not shown. One watches at a time.
+    Kernels must exist when it begins, and `see` must not watch in turn. One watches at a time.
     """
-    watcher = threading.get_ident()
-    failures: list[BaseException] = []
-    held: list[Any] = []  # what the definitions point to meanwhile
-    builtins, foreign = list(call.builtins), list(call.foreign)
-    codes = [definition.code for definition, _ in builtins]
-    functions = [each.function for each in foreign]
 
-    def builtin_for(definition: Any, kernel: Callable[..., Any], code: int) -> Any:
+    def __init__(self, see: See) -> None:
+        self._see = see
+        self._thread = threading.get_ident()
+        self._failures: list[BaseException] = []
+        self._held: list[Any] = []  # what the definitions point to meanwhile
+        # (definition, its code, that of its stand-in), and the same of functions by way of ctypes
+        self._builtins = [self._builtin(*each) for each in call.builtins]
+        self._foreign = [self._function(each) for each in call.foreign]
+
+    def __enter__(self) -> Watch:
+        self._switch(2)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._switch(1)
+        if self._failures and error is None:
+            raise self._failures[0]
+
+    @contextlib.contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Nothing is seen meanwhile, and calls cost what they always do."""
+        self._switch(1)
+        try:
+            yield
+        finally:
+            self._switch(2)
+
+    def _switch(self, to: int) -> None:
+        for builtin in self._builtins:
+            builtin[0].code = builtin[to]
+        for foreign in self._foreign:
+            foreign[0].function = foreign[to]
+
+    def _builtin(self, definition: Any, kernel: Callable[..., Any]) -> tuple[Any, int, int | None]:
+        code = definition.code
         original = _FASTCALL(code)
 
         def stand_in(owner: Any, args: Any, count: int) -> Any:
-            if threading.get_ident() != watcher:
+            if threading.get_ident() != self._thread:
                 return original(owner, args, count)
             given = ctypes.cast(args, ctypes.POINTER(ctypes.py_object))
             there, definition.code = definition.code, code
             try:
-                return see(code, kernel, tuple(given[i] for i in range(count)))
+                return self._see(code, kernel, tuple(given[i] for i in range(count)))
             except BaseException as failure:  # it cannot pass through ctypes: raised at the end
-                failures.append(failure)
+                self._failures.append(failure)
                 return None
             finally:
                 definition.code = there
 
-        return _FASTCALL(stand_in)
+        self._held.append(_FASTCALL(stand_in))
+        return definition, code, ctypes.cast(self._held[-1], ctypes.c_void_p).value
 
-    def foreign_for(each: call.Foreign, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _function(self, each: call.Foreign) -> tuple[call.Foreign, Any, Any]:
+        function = each.function
+
         def stand_in(*args: Any) -> Any:
-            if threading.get_ident() != watcher:
+            if threading.get_ident() != self._thread:
                 return function(*args)
-            return see(each.address, function, args)
+            return self._see(each.address, function, args)
 
-        return stand_in
-
-    try:
-        for (definition, kernel), code in zip(builtins, codes, strict=True):
-            held.append(builtin_for(definition, kernel, code))
-            definition.code = ctypes.cast(held[-1], ctypes.c_void_p).value
-        for each, function in zip(foreign, functions, strict=True):
-            each.function = foreign_for(each, function)
-        yield
-    finally:
-        for (definition, _), code in zip(builtins, codes, strict=True):
-            definition.code = code
-        for each, function in zip(foreign, functions, strict=True):
-            each.function = function
-    if failures:
-        raise failures[0]
+        return each, function, stand_in
