@@ -5,11 +5,14 @@ weights and input from others; they are made elsewhere (gemm.py). Here is what r
 the product of the states with the hidden weights, whose copy in panels is made once a call, and
 the cell, on vectors of units. The sizes are arguments: a kernel is compiled for a cell and a dtype.
 
-Written forward and read backward: `gates` (steps, batch, gates * hidden), which begins as what the
-input contributes, and ends with the first of what the cell saves in its place; `saved` (steps,
-batch, rest * hidden), with the others; `states` (states, steps + 1, batch, pitch). The gates are in
-the order of the input, of which running step t is `start + t * direction`; all else is in running
-order.
+Running step t is step `start + t * direction` of the input, whose rows go from `rows[step]` up to
+`rows[step + 1]`: as many as there are sequences, or fewer in a packed one, where those that have ended,
+or have not begun, keep their states.
+
+Written forward and read backward: `gates` (rows, gates * hidden), which begins as what the input
+contributes, and ends with the first of what the cell saves in its place; `saved` (steps, batch, rest *
+hidden), with the others; `states` (states, steps + 1, batch, pitch). What has rows is in the order of
+the input, what has steps in running order.
 
 The result of a sequence depends neither on the batch nor on where in it the sequence stands: sums
 run along k in order, in blocks that k alone decides. Sums over sequences, the gradients of biases,
@@ -54,6 +57,14 @@ def segments(cell: str) -> list[tuple[int, int, int]]:
 def in_place(cell: str) -> int:
     """How many saved values lie where the gates were."""
     return min(CELLS[cell].saved, CELLS[cell].gates)
+
+
+def _rows(f: Function, t: Value) -> tuple[Value, Value, Value]:
+    """The step of the input at running step t, its first row, and how many it has."""
+    place = f.arg("start") + t * f.arg("direction")
+    rows = f.pointer("rows", "i64").at(place)
+    first = rows.load()
+    return place, first, rows.load(1) - first
 
 
 def _ceil(x: Value, unit: Any) -> Value:
@@ -275,12 +286,12 @@ def _each_vector(
 class UnitsForward(_Units):
     """All steps of a batch of sequences.
 
-    steps(pool, gates, b_hh, y, states, saved, panels, work, batch, steps, hidden, pitch, start,
-    direction): the input's biases are in `gates`; states[:, 0] is given; y is (steps, batch, hidden),
-    in the order of the input. `work` holds batch * gates * hidden.
+    steps(pool, gates, b_hh, y, states, saved, panels, work, rows, batch, steps, hidden, pitch, start,
+    direction): the input's biases are in `gates`; states[:, 0] is given; y is (rows, hidden). `work`
+    holds batch * gates * hidden.
     """
 
-    ARRAYS = ("gates", "b_hh", "y", "states", "saved", "panels", "work")
+    ARRAYS = ("gates", "b_hh", "y", "states", "saved", "panels", "work", "rows")
     NUMBERS = ("batch", "steps", "hidden", "pitch", "start", "direction")
 
     @property
@@ -305,9 +316,10 @@ class UnitsForward(_Units):
         def step(t: Value) -> None:
             old = f.pointer("states", element).at(t * f.arg("batch") * f.arg("pitch"))
             hidden = f.arg("hidden")
+            _, _, alive = _rows(f, t)
             panels.multiply(
                 f, product, old, f.pointer("panels", element), f.pointer("work", element),
-                f.pointer("b_hh", element), f.arg("batch"), hidden * cell.gates, hidden, f.arg("pitch"), 0,
+                f.pointer("b_hh", element), alive, hidden * cell.gates, hidden, f.arg("pitch"), 0,
             )  # fmt: skip
             write_cell(t)
 
@@ -320,14 +332,14 @@ class UnitsForward(_Units):
         cell, get = CELLS[self.cell], f.arg
         lanes = f.module.lanes(self.element)
         batch, hidden, pitch = get("batch"), get("hidden"), get("pitch")
-        gates, _, y, states, saved, _, work = (f.pointer(n, self.element) for n in self.ARRAYS)
+        gates, _, y, states, saved, _, work, _ = (f.pointer(n, self.element) for n in self.ARRAYS)
         columns, inside = hidden * cell.gates, in_place(self.cell)
         apart = (get("steps") + 1) * batch * pitch
-        place = get("start") + get("t") * get("direction")
+        _, start, alive = _rows(f, get("t"))
 
         def sequence(b: Value) -> None:
             row = get("t") * batch + b
-            given, out = gates.at((place * batch + b) * columns), y.at((place * batch + b) * hidden)
+            given, out = gates.at((start + b) * columns), y.at((start + b) * hidden)
             old, new = states.at(row * pitch), states.at((row + batch) * pitch)
             own, kept = work.at(b * columns), saved.at(row * (hidden * (cell.saved - inside)))
 
@@ -352,23 +364,35 @@ class UnitsForward(_Units):
 
             _each_vector(f, first, last, lanes, units)
 
-        f.loop(0, batch, sequence)
+        def idle(b: Value) -> None:
+            row = (get("t") * batch + b) * pitch
+
+            def units(u: Value, mask: Any) -> None:
+                for s in range(cell.states):
+                    at = row + apart * s + u
+                    states.store(states.load(at, lanes, mask), at + batch * pitch, mask)
+
+            _each_vector(f, first, last, lanes, units)
+
+        f.loop(0, alive, sequence)
+        f.loop(alive, batch, idle)
 
 
 @dataclass(frozen=True)
 class UnitsBackward(_Units):
     """Back through all steps of a batch of sequences.
 
-    steps(pool, dy, gates, states, saved, panels, moved, carried, sums, batch, steps, hidden, pitch,
-    moved_pitch, start, direction, dy_row, dy_step, to_first): `carried` (states, batch, hidden) has
-    the gradients of the last states and ends with those of the first ones, if `to_first` is 1;
-    `moved` (steps, batch, moved_pitch) is written; `sums`, its sum over steps and sequences, is
-    added to.
+    steps(pool, dy, gates, states, saved, panels, moved, carried, sums, rows, dy_starts, batch, steps,
+    hidden, pitch, moved_pitch, start, direction, dy_row, to_first): `dy_starts` says where the steps
+    of the input begin in dy; `carried` (states, batch, hidden) has the gradients of the last states
+    and ends with those of the first ones, if `to_first` is 1; `moved` (rows, moved_pitch) is written;
+    `sums`, its sum over rows, is added to.
     """
 
-    ARRAYS = ("dy", "gates", "states", "saved", "panels", "moved", "carried", "sums")
+    ARRAYS = ("dy", "gates", "states", "saved", "panels", "moved", "carried", "sums", "rows",
+              "dy_starts")  # fmt: skip
     NUMBERS = ("batch", "steps", "hidden", "pitch", "moved_pitch", "start", "direction", "dy_row",
-               "dy_step", "to_first")  # fmt: skip
+               "to_first")  # fmt: skip
 
     @property
     def steps_kinds(self) -> tuple[str, ...]:
@@ -396,13 +420,14 @@ class UnitsBackward(_Units):
 
         def through_gates(t: Value) -> None:
             hidden, pitch = f.arg("hidden"), f.arg("moved_pitch")
-            moved = f.pointer("moved", element).at(t * f.arg("batch") * pitch)
+            _, start, alive = _rows(f, t)
+            moved = f.pointer("moved", element).at(start * pitch)
             carried = f.pointer("carried", element)
             matrix = f.pointer("panels", element)
             for _, depth, place, panel in self._segments(panels, hidden, matrix):
                 panels.multiply(
-                    f, product, moved.at(hidden * place), panel, carried, carried, f.arg("batch"),
-                    hidden, depth, pitch, hidden,
+                    f, product, moved.at(hidden * place), panel, carried, carried, alive, hidden, depth,
+                    pitch, hidden,
                 )  # fmt: skip
 
         f.loop(0, f.arg("steps"), step)
@@ -415,19 +440,17 @@ class UnitsBackward(_Units):
         lanes = f.module.lanes(element)
         batch, hidden, pitch = get("batch"), get("hidden"), get("pitch")
         dy, gates, states, saved, _, moved, carried, sums = (
-            f.pointer(n, element) for n in self.ARRAYS
+            f.pointer(n, element) for n in self.ARRAYS[:8]
         )
         apart = (get("steps") + 1) * batch * pitch
         row = get("t") * batch
         before, after = states.at(row * pitch), states.at((row + batch) * pitch)
         inside = in_place(self.cell)
         outside = cell.saved - inside
-        kept, target = saved.at(row * (hidden * outside)), moved.at(row * get("moved_pitch"))
-        place = get("start") + get("t") * get("direction")
-        arrived, given = (
-            dy.at(place * get("dy_step")),
-            gates.at(place * batch * (hidden * cell.gates)),
-        )
+        place, start, alive = _rows(f, get("t"))
+        kept, target = saved.at(row * (hidden * outside)), moved.at(start * get("moved_pitch"))
+        arrived = dy.at(f.pointer("dy_starts", "i64").load(place))
+        given = gates.at(start * (hidden * cell.gates))
 
         def units(u: Value, mask: Any) -> None:
             def read(source: Pointer, at: Value) -> Value:
@@ -455,7 +478,7 @@ class UnitsBackward(_Units):
                 return [total + value for total, value in zip(totals, changes, strict=True)]
 
             nothing = f.const(0.0, vector(element, lanes))
-            made = f.loop(0, batch, sequence, 1, [nothing] * cell.grads)
+            made = f.loop(0, alive, sequence, 1, [nothing] * cell.grads)
             for i, value in enumerate(made):
                 sums.store(value + read(sums, hidden * i), hidden * i + u, mask)
 

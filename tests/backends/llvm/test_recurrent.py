@@ -37,7 +37,7 @@ class Layer:
     """Random arrays for a layer, and both backends' functions on them."""
 
     def __init__(self, name, sizes, dtype="f4", batch_first=True, reverse=False, whole=True,
-                 biases=True, states=True, seed=0):  # fmt: skip
+                 biases=True, states=True, seed=0, packed=None):  # fmt: skip
         self.kind, own, gates, count = KINDS[name]
         batch, steps, inputs, hidden = sizes
         draw = np.random.default_rng(seed)
@@ -47,6 +47,8 @@ class Layer:
 
         shape = (batch, steps, inputs) if batch_first else (steps, batch, inputs)
         self.input = normal(*shape) if whole else normal(batch, inputs)
+        if packed is not None:
+            self.input = normal(sum(packed), inputs)
         state = (1, batch, hidden) if whole else (batch, hidden)
         self.states = [normal(*state) if states else None for _ in range(count)]
         scale = 1 / np.sqrt(hidden).astype(dtype)
@@ -55,7 +57,8 @@ class Layer:
         self.weights += [normal(rows), normal(rows)] if biases else [None, None]
         self.extra = [None] if count == 2 else []
         self.geometry = {
-            "batch_first": batch_first and whole, "reverse": reverse, "sizes": None, **own
+            "batch_first": batch_first and whole and packed is None, "reverse": reverse,
+            "sizes": packed, **own
         }  # fmt: skip
         present = [x is not None for x in self.arrays]
         self.needs = tuple(present)
@@ -192,6 +195,37 @@ def test_a_cell_is_a_sequence_of_one_step(name):
     check(Layer(name, (9, 1, 30, 40), whole=False))
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("name", KINDS)
+def test_packed_sequences_agree_with_the_reference(name, reverse):
+    for hidden in (3, 40):
+        for packed in [(9, 7, 7, 2, 1), (4, 4, 4), (30,), (1,) * 9]:
+            sizes = (packed[0], len(packed), 6, hidden)
+            check(Layer(name, sizes, reverse=reverse, packed=packed))
+            check(Layer(name, sizes, "f8", reverse=reverse, packed=packed), without=(0,))
+            check(Layer(name, sizes, reverse=reverse, packed=packed, states=False), without=(1, 2))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("name", KINDS)
+def test_a_sequence_gives_the_same_bits_packed_and_alone(name, reverse):
+    packed = (6, 6, 5, 3)  # sequence 0 has four steps, sequence 4 has three
+    layer = Layer(name, (6, 4, 6, 40), reverse=reverse, packed=packed)
+    starts = np.cumsum((0, *packed))
+    found = layer.forward(kernels)
+
+    for number, steps in ((0, 4), (4, 3)):
+        rows = starts[:steps] + number
+        alone = Layer(name, (3, steps, 6, 40), reverse=reverse, batch_first=False)
+        alone.weights = layer.weights
+        alone.input = np.repeat(layer.input[rows][:, None], 3, 1)
+        alone.states = [np.repeat(s[:, number : number + 1], 3, 1) for s in layer.states]
+        one = alone.forward(kernels)
+        np.testing.assert_array_equal(one[0][:, 0], found[0][rows])
+        for a, b in zip(one[1:-1], found[1:-1], strict=True):
+            np.testing.assert_array_equal(a[0, 0], b[0, number])
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_biases_states_and_gradients_may_be_absent(name):
     for sizes in [(16, 3, 3, 5), (5, 3, 5, 40)]:
@@ -251,10 +285,13 @@ def test_a_sequence_gives_the_same_bits_in_any_batch(name, sizes):
         np.testing.assert_array_equal(a[20:23] if len(a) > 1 else a[:, 20:23], b)
 
 
-@pytest.mark.parametrize("sizes", [(9, 4, 20, 300), (1200, 5, 3, 5)])
+@pytest.mark.parametrize(
+    ("sizes", "packed"),
+    [((9, 4, 20, 300), None), ((1200, 5, 3, 5), None), ((9, 4, 20, 300), (9, 7, 7, 2))],
+)
 @pytest.mark.parametrize("name", KINDS)
-def test_threads_change_no_bit(name, sizes, monkeypatch):
-    layer = Layer(name, sizes)
+def test_threads_change_no_bit(name, sizes, packed, monkeypatch):
+    layer = Layer(name, sizes, packed=packed)
     for module in (recurrent_large, recurrent_small):
         monkeypatch.setattr(module, "PARALLEL", 1)
     without_plans(monkeypatch)
@@ -352,12 +389,8 @@ def test_long_calls_let_other_threads_run_and_give_the_same(sizes, monkeypatch):
 
 
 def test_other_arrays_go_to_the_reference():
-    layer = Layer("gru", (3, 2, 2, 3))
-    layer.geometry["sizes"] = (3, 2)
-    layer.geometry["batch_first"] = False
-    layer.input = layer.input.reshape(-1, 2)[:5]
-
-    assert layer.forward(kernels)[-1].ndim == 3
+    assert Layer("gru", (3, 2, 2, 3), packed=(3, 2)).forward(kernels)[-1].ndim == 3  # too few rows
+    assert Layer("gru", (9, 4, 2, 3), "f2").forward(kernels)[-1].ndim == 3
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,10 @@ LONG = 1 << 25
 
 @dataclass(frozen=True)
 class Sizes:
-    """A layer and the shape of its input, which is (batch, inputs) for a cell."""
+    """A layer and the shape of its input, which is (batch, inputs) for a cell.
+
+    `packed` are the batch sizes of a packed input, (rows, inputs).
+    """
 
     cell: str
     dtype: Any
@@ -32,26 +35,32 @@ class Sizes:
     shape: tuple[int, ...]
     batch_first: bool
     reverse: bool
+    packed: tuple[int, ...] | None = None
 
     @property
     def whole(self) -> bool:
-        """Whether there are sequences, rather than single steps."""
+        """Whether the input has a dimension of steps."""
         return len(self.shape) == 3
 
     @property
     def batch(self) -> int:
         """Sequences."""
+        if self.packed is not None:
+            return self.packed[0]
         return self.shape[0 if self.batch_first or not self.whole else 1]
 
     @property
     def steps(self) -> int:
-        """Steps of each."""
+        """Steps of each, or of the longest."""
+        if self.packed is not None:
+            return len(self.packed)
         return self.shape[1 if self.batch_first else 0] if self.whole else 1
 
     @property
     def state(self) -> tuple[int, ...]:
         """The shape of a state."""
-        return (1, self.batch, self.hidden) if self.whole else (self.batch, self.hidden)
+        cell = not self.whole and self.packed is None
+        return (self.batch, self.hidden) if cell else (1, self.batch, self.hidden)
 
     @property
     def order(self) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """Layers of larger hidden sizes: products over all steps, and the kernels of recurrent_units.py.
 
 The reserve is (1, n): the gates, the states, whose rows are an odd number of cache lines apart, and
-what else the cell saves.
+what else the cell saves. Packed sequences come here whatever their sizes.
 """
 
 from __future__ import annotations
@@ -46,11 +46,15 @@ class _Units:
         kind = self.kind = CELLS[sizes.cell]
         self.gates = kind.gates * sizes.hidden
         self.pitch = self.odd_lines(sizes.hidden)
-        rows = self.rows = sizes.steps * sizes.batch
-        of_states = kind.states * (rows + sizes.batch) * self.pitch
+        slots = self.slots = sizes.steps * sizes.batch
+        # Where the steps of the input begin, and how many rows there are.
+        counts = sizes.packed or (sizes.batch,) * sizes.steps
+        self.starts = np.cumsum((0, *counts), dtype=np.int64)
+        self.rows = sum(counts)
+        of_states = kind.states * (slots + sizes.batch) * self.pitch
         saved = (kind.saved - in_place(sizes.cell)) * sizes.hidden
-        self.ends = rows * self.gates, rows * self.gates + of_states
-        self.room = self.ends[1] + rows * saved
+        self.ends = self.rows * self.gates, self.rows * self.gates + of_states
+        self.room = self.ends[1] + slots * saved
         products = sizes.batch * self.gates * sizes.hidden
         self.parallel, self.long = products >= PARALLEL, products * sizes.steps >= LONG
 
@@ -59,10 +63,17 @@ class _Units:
         line = 64 // self.dtype.itemsize
         return (-(-count // line) | 1) * line
 
-    def stepwise(self, x: Array) -> Array:
-        """As (steps, batch, features), in the order of the input."""
+    def by_row(self, x: Array) -> Array:
+        """As (rows, features): steps first."""
+        if self.sizes.batch_first:
+            x = x.transpose(1, 0, 2)
+        return plain(x).reshape(self.rows, -1)
+
+    def as_input(self, x: Array) -> Array:
+        """(rows, features) as the input lies."""
         if not self.sizes.whole:
-            return x[None]
+            return x
+        x = x.reshape(self.steps, self.batch, -1)
         return x.transpose(1, 0, 2) if self.sizes.batch_first else x
 
     def parts(self, reserve: Array) -> tuple[Array, Array, Array]:
@@ -98,7 +109,7 @@ class Forward(_Units):
         empty, dtype, hidden, batch, steps = (
             np.empty, self.dtype, self.hidden, self.batch, self.steps
         )  # fmt: skip
-        x = plain(self.stepwise(input)).reshape(steps * batch, -1)
+        x = self.by_row(input)
         reserve = empty((1, self.room), dtype)
         parts = self.parts(reserve)
         gemm.linear_into(parts[0][: self.ends[0]].reshape(self.rows, self.gates), x, w_ih, b_ih)
@@ -107,16 +118,14 @@ class Forward(_Units):
         held = reserve[0, slice(*self.ends)].reshape(len(states), steps + 1, batch, self.pitch)
         for own, given in zip(held, states, strict=True):
             own[0, :, :hidden] = 0 if given is None else given.reshape(batch, hidden)
-        out = empty((steps, batch, hidden), dtype)
+        out = empty((self.rows, hidden), dtype)
         self.kernel(
             self.pool(), parts[0], zeros((self.gates,), dtype) if b_hh is None else plain(b_hh),
-            out, *parts[1:], panels, empty(batch * self.gates, dtype),
+            out, *parts[1:], panels, empty(batch * self.gates, dtype), self.starts,
             batch, steps, hidden, self.pitch, *self.sizes.order,
         )  # fmt: skip
         last = [own.copy().reshape(self.state) for own in held[:, steps, :, :hidden]]
-        if not self.sizes.whole:
-            return out[0], *last, reserve
-        return out.transpose(1, 0, 2) if self.sizes.batch_first else out, *last, reserve
+        return self.as_input(out), *last, reserve
 
 
 class Backward(_Units):
@@ -138,11 +147,21 @@ class Backward(_Units):
         count = self.kind.states
         self.to_input, self.to_states = needs[0], needs[1 : count + 1]
         self.to_weights = needs[count + 1 : count + 5]
-        self.copies, self.dy_row, self.dy_step = False, 0, 0
+        self.copies, self.dy_row, dy_step = False, 0, 0
         if strides is not None:
             outputs = Sizes(sizes.cell, sizes.dtype, self.hidden, self.hidden,
                             (*sizes.shape[:-1], self.hidden), sizes.batch_first, sizes.reverse)  # fmt: skip
-            self.copies, self.dy_row, self.dy_step = outputs.places(strides)
+            self.copies, self.dy_row, dy_step = outputs.places(strides)
+        self.dy_starts = np.arange(self.steps) * dy_step
+        if sizes.packed is not None:
+            self.dy_starts = self.starts[:-1] * self.dy_row
+        # For each row of the input, the state before it; None if these lie in the same order.
+        self.before = None
+        if sizes.reverse or sizes.packed is not None:
+            start, direction = sizes.order
+            running = (np.arange(self.steps) - start) * direction
+            apart = running * self.batch - self.starts[:-1]
+            self.before = np.repeat(apart, np.diff(self.starts)) + np.arange(self.rows)
 
     def run(
         self, grad: Any, reserve: Array, input: Array, w_ih: Array, w_hh: Array
@@ -157,17 +176,16 @@ class Backward(_Units):
             own[...] = 0 if given is None else given.reshape(batch, hidden)
         panels = empty(self.panels, dtype)
         self.pack(plain(w_hh), panels, hidden)
-        moved = empty((steps * batch, self.moved_pitch), dtype)
+        moved = empty((self.rows, self.moved_pitch), dtype)
         sums = np.zeros(self.kind.grads * hidden, dtype)
         self.kernel(
             self.pool(), np.ascontiguousarray(dy) if self.copies else dy, *self.parts(reserve),
-            panels, moved, carried, sums, batch, steps, hidden,
-            self.pitch, self.moved_pitch, *self.sizes.order, self.dy_row, self.dy_step,
-            int(True in self.to_states),
+            panels, moved, carried, sums, self.starts, self.dy_starts, batch, steps, hidden,
+            self.pitch, self.moved_pitch, *self.sizes.order, self.dy_row, int(True in self.to_states),
         )  # fmt: skip
         by_input = moved[:, : self.gates]
         return (
-            self.of_input(by_input, w_ih) if self.to_input else None,
+            self.as_input(gemm.matmul(by_input, w_ih)) if self.to_input else None,
             *[
                 own.reshape(self.state) if needed else None
                 for own, needed in zip(carried, self.to_states, strict=True)
@@ -175,32 +193,20 @@ class Backward(_Units):
             *self.of_weights(by_input, moved, sums, input, reserve),
         )
 
-    def of_input(self, by_input: Array, w_ih: Array) -> Array:
-        """The input's gradient."""
-        sizes = self.sizes
-        dx = gemm.matmul(by_input, w_ih).reshape(self.steps, self.batch, -1)
-        if sizes.reverse:
-            dx = np.ascontiguousarray(dx[::-1])
-        if not sizes.whole:
-            return dx[0]
-        return dx.transpose(1, 0, 2) if sizes.batch_first else dx
-
     def of_weights(
         self, by_input: Array, moved: Array, sums: Array, input: Array, reserve: Array
     ) -> tuple[Any, ...]:
         """The gradients of w_ih, w_hh, b_ih, b_hh."""
-        hidden, rows = self.hidden, self.rows
+        hidden = self.hidden
         parts = [
             slice(place * hidden, (place + gates) * hidden) for _, gates, place in self.segments
         ]
         made: list[Any] = [None] * 4
         if self.to_weights[0]:
-            x = self.stepwise(input)
-            x = plain(x[::-1] if self.sizes.reverse else x).reshape(rows, -1)
-            made[0] = gemm.matmul(by_input.T, x)
+            made[0] = gemm.matmul(by_input.T, self.by_row(input))
         if self.to_weights[1]:
-            states = self.parts(reserve)[1][: rows * self.pitch]
-            before = states.reshape(rows, self.pitch)[:, :hidden]
+            states = self.parts(reserve)[1][: self.slots * self.pitch].reshape(-1, self.pitch)
+            before = (states if self.before is None else states.take(self.before, 0))[:, :hidden]
             made[1] = np.empty((self.gates, hidden), self.dtype)
             for (gate, count, _), part in zip(self.segments, parts, strict=True):
                 own = made[1][gate * hidden : (gate + count) * hidden]

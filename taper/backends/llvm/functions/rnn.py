@@ -1,7 +1,7 @@
 """Recurrent layers on kernels: `gru_forward`, `gru_backward` and so on, as in backends/recurrent.py.
 
-Padded sequences of float32 or float64 go to recurrent_small.py or recurrent_large.py, by the sizes
-of the layer. Packed sequences, projected outputs and other dtypes stay with the reference, whose
+Sequences of float32 or float64 go to recurrent_small.py or recurrent_large.py, by the sizes of the
+layer; packed ones to the latter. Projected outputs and other dtypes stay with the reference, whose
 reserve has three dimensions.
 """
 
@@ -29,11 +29,12 @@ def _forward_plan(
     strides: tuple[int, ...],
     batch_first: bool,
     reverse: bool,
+    packed: tuple[int, ...] | None,
 ) -> small.Forward | large.Forward | None:
-    sizes = Sizes(cell, dtype, inputs, hidden, shape, batch_first, reverse)
+    sizes = Sizes(cell, dtype, inputs, hidden, shape, batch_first, reverse, packed)
     if dtype not in ELEMENTS or not hidden or 0 in shape:
         return None
-    if small.in_lanes(cell, inputs, hidden):
+    if packed is None and small.in_lanes(cell, inputs, hidden):
         return small.Forward(sizes, strides)
     if sizes.steps * sizes.batch < large.FEWEST_ROWS:
         return None
@@ -49,11 +50,12 @@ def _backward_plan(
     strides: tuple[int, ...] | None,
     batch_first: bool,
     reverse: bool,
+    packed: tuple[int, ...] | None,
     needs: tuple[bool, ...],
 ) -> small.Backward | large.Backward:
-    sizes = Sizes(cell, dtype, inputs, hidden, shape, batch_first, reverse)
-    kind = small.Backward if small.in_lanes(cell, inputs, hidden) else large.Backward
-    return kind(sizes, strides, needs)
+    sizes = Sizes(cell, dtype, inputs, hidden, shape, batch_first, reverse, packed)
+    lanes = packed is None and small.in_lanes(cell, inputs, hidden)
+    return (small if lanes else large).Backward(sizes, strides, needs)
 
 
 _forward_plans, _backward_plans = Plans(_forward_plan), Plans(_backward_plan)
@@ -72,11 +74,9 @@ def _forward(
     sizes: Any,
 ) -> tuple[Array, ...] | None:
     """The results by a kernel; None where there is none for such arrays."""
-    if sizes is not None:
-        return None
     plan = _forward_plans[
         cell, input.dtype, w_ih.shape[1], w_hh.shape[1], input.shape, input.strides,
-        batch_first and input.ndim == 3, reverse,
+        batch_first and input.ndim == 3, reverse, sizes,
     ]  # fmt: skip
     return None if plan is None else plan.run(input, states, w_ih, w_hh, b_ih, b_hh)
 
@@ -91,11 +91,12 @@ def _backward(
     needs: tuple[bool, ...],
     batch_first: bool,
     reverse: bool,
+    sizes: Any,
 ) -> tuple[Any, ...]:
     plan = _backward_plans[
         cell, input.dtype, w_ih.shape[1], w_hh.shape[1], input.shape,
         None if grad[0] is None else grad[0].strides, batch_first and input.ndim == 3, reverse,
-        needs,
+        sizes, needs,
     ]  # fmt: skip
     made: tuple[Any, ...] = plan.run(grad, reserve, input, w_ih, w_hh)
     return made
@@ -145,7 +146,7 @@ def gru_backward(
     if reserve.ndim < 3:
         return _backward(
             "gru", grad, reserve, input, w_ih, w_hh, needs, batch_first,
-            reverse,
+            reverse, sizes,
         )  # fmt: skip
     return reference.gru_backward(
         grad, reserve, input, hidden, w_ih, w_hh, b_ih, b_hh,
@@ -197,7 +198,7 @@ def rnn_backward(
     if reserve.ndim < 3:
         return _backward(
             "relu" if relu else "tanh", grad, reserve, input, w_ih, w_hh,
-            needs, batch_first, reverse,
+            needs, batch_first, reverse, sizes,
         )  # fmt: skip
     return reference.rnn_backward(
         grad, reserve, input, hidden, w_ih, w_hh, b_ih, b_hh,
@@ -253,7 +254,7 @@ def lstm_backward(
     if reserve.ndim < 3:
         return *_backward(
             "lstm", grad, reserve, input, w_ih, w_hh, needs,
-            batch_first, reverse,
+            batch_first, reverse, sizes,
         ), None  # fmt: skip
     return reference.lstm_backward(
         grad, reserve, input, hidden, cell, w_ih, w_hh, b_ih, b_hh, w_hr,
