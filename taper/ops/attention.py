@@ -1,22 +1,22 @@
 """Attention: every query's mean of the values, weighted by how well the keys fit the query.
 
-`scaled_dot_product_attention` is one op where it can be: scores, softmax and mean in a handful of
-numpy calls, the weights kept for the derivative. `multi_head_attention_forward` is the layer
+`scaled_dot_product_attention` is one op where it can be, which keeps two numbers of each query for
+its derivative, never the weights. `multi_head_attention_forward` is the layer
 around it, with its projections and masks.
 """
 
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from taper.backends.attention import future
 from taper.dispatch import apply
 from taper.errors import DtypeError, ShapeError
 from taper.op import Contraction, op, public
-from taper.ops.arguments import widened
+from taper.ops.arguments import narrowed, widened
 from taper.ops.join import cat
 from taper.ops.matmul import c_name
 from taper.ops.padding import pad
@@ -26,40 +26,8 @@ from taper.tensor import Tensor, wrap
 # ---------------------------------------------------------------- one op
 
 
-@lru_cache(maxsize=16)
-def _future(queries: int, keys: int, dtype: np.dtype) -> np.ndarray:
-    """Minus infinity where a key comes after the query, else 0."""
-    return np.triu(np.full((queries, keys), -np.inf, dtype), 1)
-
-
-def _weights_of(
-    query: np.ndarray, key: np.ndarray, mask: np.ndarray | None, scale: float, causal: bool
-) -> np.ndarray:
-    """softmax(query @ key.T * scale + mask); 0 where a query may see no key at all."""
-    weights = np.matmul(query * scale, key.swapaxes(-1, -2))
-    if causal:
-        weights += _future(weights.shape[-2], weights.shape[-1], weights.dtype)
-    if mask is not None:
-        if mask.dtype.kind == "b":
-            np.copyto(weights, -np.inf, where=~mask)
-        else:
-            weights += mask
-    if not weights.size:
-        return weights
-    top = np.maximum.reduce(weights, -1, keepdims=True)
-    if mask is not None:
-        top[top == -np.inf] = 0
-    weights -= top
-    np.exp(weights, weights)
-    total = np.add.reduce(weights, -1, keepdims=True)
-    if mask is not None:
-        total[total == 0] = 1
-    weights /= total
-    return weights
-
-
 class _Attention(Contraction):
-    """softmax(query @ key.T * scale + mask) @ value, and the softmax."""
+    """softmax(query @ key.T * scale + mask) @ value, and what its derivative needs of the softmax."""
 
     name = "scaled_dot_product_attention"
     outputs = 2
@@ -69,30 +37,24 @@ class _Attention(Contraction):
     def forward(
         self, m: Any, query: Any, key: Any, value: Any, mask: Any, *, scale: float, causal: bool
     ) -> Any:
-        weights = _weights_of(widened(query), widened(key), mask, scale, causal)
-        return np.matmul(weights, widened(value)).astype(query.dtype, copy=False), weights
+        out, kept = m.attention(widened(query), widened(key), widened(value), mask, scale, causal)
+        return narrowed(out, query), kept
 
     def vjp(
-        self,
-        m: Any,
-        grads: Any,
-        out: Any,
-        query: Any,
-        key: Any,
-        value: Any,
-        mask: Any,
-        *,
-        scale: float,
-        causal: bool,
-        needs: Any,
-    ) -> Any:
-        grad = grads[0]
+        self, m: Any, grads: Any, out: Any, query: Any, key: Any, value: Any, mask: Any,
+        *, scale: float, causal: bool, needs: Any,
+    ) -> Any:  # fmt: skip
+        grad, kept = grads[0], out[1]
         if m.on_arrays:
-            weights = out[1]
-            given, grad = (query, key, value, mask), widened(grad)
-            query, key, value = widened(query), widened(key), widened(value)
-        else:  # the saved weights are a constant; these are differentiable
-            weights = _weights(query, key, mask, scale, causal)
+            wide = (widened(x) for x in (grad, out[0]))
+            given = (widened(x) for x in (query, key, value))
+            made = m.attention_grad(*wide, kept, *given, mask, scale, causal, needs)
+            made = [g if g is None else narrowed(g, grad) for g in made]
+            if needs[3]:
+                made[3] = m.sum_to(made[3], mask.shape).astype(mask.dtype, copy=False)
+            return tuple(made)
+        # What was kept is a constant; weights made anew are differentiable.
+        weights = _weights(query, key, mask, scale, causal)
         to_value = m.matmul(m.swapaxes(weights, -1, -2), grad) if needs[2] else None
         to_query = to_key = to_mask = None
         if needs[0] or needs[1] or needs[3]:
@@ -102,13 +64,7 @@ class _Attention(Contraction):
             to_query = m.matmul(to_scores, key) * scale if needs[0] else None
             to_key = m.matmul(m.swapaxes(to_scores, -1, -2), query) * scale if needs[1] else None
             to_mask = m.sum_to(to_scores, tuple(mask.shape)) if needs[3] else None
-        results = (to_query, to_key, to_value, to_mask)
-        if not m.on_arrays:
-            return results
-        return tuple(
-            g if g is None else g.astype(x.dtype, copy=False)
-            for g, x in zip(results, given, strict=True)
-        )
+        return to_query, to_key, to_value, to_mask
 
 
 @op
@@ -132,7 +88,7 @@ def _weights(query: Tensor, key: Tensor, mask: Any, scale: float, causal: bool) 
     """The weights, step by step."""
     scores = (query * scale).matmul(key.transpose(-2, -1))
     if causal:
-        scores = scores + wrap(_future(scores.shape[-2], scores.shape[-1], scores._array.dtype))
+        scores = scores + wrap(future(scores.shape[-2], scores.shape[-1], scores._array.dtype))
     if mask is None:
         return scores.softmax(-1)
     if mask._array.dtype.kind == "b":

@@ -156,7 +156,7 @@ class Gemm:
 
     def write(self, module: Module) -> None:
         """The kernels."""
-        _Writer(module, self).write()
+        Writer(module, self).write()
 
 
 def _ceil(x: Value, unit: Any) -> Value:
@@ -175,7 +175,7 @@ _FIELDS = tuple(field.name for field in fields(Plan))
 _SHAPE: dict[str, Any] = dict.fromkeys(_FIELDS[: _FIELDS.index("rows")], "i64")
 
 
-class _Writer:
+class Writer:
     """Writes the loops around the tiles: blocks, rows of a block, tiles of one height."""
 
     def __init__(self, module: Module, spec: Gemm) -> None:
@@ -187,6 +187,8 @@ class _Writer:
 
     def function(self, name: str, params: dict[str, Any], internal: bool = True) -> Function:
         """A function with operands among its parameters, of which the seed may be the result."""
+        if internal:
+            name += f"_{'k' if self.spec.a_along_k else 'm'}{'n' if self.spec.b_along_n else 'k'}"
         return self.module.function(name, "void", internal, ("c", "seed"), **params)
 
     def operands(self, f: Function) -> list[Pointer]:
