@@ -44,6 +44,7 @@ class _Lanes:
         self.pieces = -(-self.groups // self.piece)
         kind = CELLS[sizes.cell]
         self.no_bias = zeros((kind.gates * sizes.hidden,), sizes.dtype)
+        self.no_state = zeros(self.state, sizes.dtype)
         # An activation costs as much as some 20 multiplications.
         products = kind.gates * sizes.hidden * (sizes.inputs + sizes.hidden + 20)
         products *= sizes.batch * sizes.steps
@@ -75,13 +76,14 @@ class Forward(_Lanes):
         b_hh: Array | None,
     ) -> tuple[Array, ...]:
         """Outputs, the last states, and the tape."""
-        empty, dtype, state, no_bias = np.empty, self.dtype, self.state, self.no_bias
+        empty, dtype, state = np.empty, self.dtype, self.state
+        no_bias, no_state = self.no_bias, self.no_state
         out, tape = empty(self.out, dtype), empty(self.tape, dtype)
         last = [empty(state, dtype) for _ in states]
         self.kernel(
             pool.address() if self.parallel else 0,
             np.ascontiguousarray(input) if self.copies else input,
-            *[zeros(state, dtype) if s is None else plain(s) for s in states],
+            *[no_state if s is None else plain(s) for s in states],
             plain(w_ih),
             plain(w_hh),
             no_bias if b_ih is None else plain(b_ih),
@@ -103,8 +105,9 @@ class Backward(_Lanes):
         super().__init__(sizes)
         hidden, inputs, dtype = sizes.hidden, sizes.inputs, sizes.dtype
         kind = CELLS[sizes.cell]
-        self.needs = needs[: kind.states + 5]
-        self.to_input, to_weights = needs[0], any(self.needs[kind.states + 1 :])
+        needs = needs[: kind.states + 5]
+        self.spared = [i for i, needed in enumerate(needs) if not needed]
+        self.to_input, to_weights = needs[0], any(needs[kind.states + 1 :])
         self.copies, dy_row, dy_step, grads = False, 0, 0, "none"
         if strides is not None:
             outputs = Sizes(sizes.cell, dtype, hidden, hidden, (*sizes.shape[:-1], hidden),
@@ -134,7 +137,7 @@ class Backward(_Lanes):
     ) -> tuple[Any, ...]:
         """Gradients of the input, the states, and the four weights and biases."""
         empty, dtype, state, nothing = np.empty, self.dtype, self.state, self.no_bias
-        dy = grad[0]
+        dy, no_state = grad[0], self.no_state
         if dy is None:
             dy = nothing
         elif self.copies:
@@ -148,7 +151,7 @@ class Backward(_Lanes):
         self.kernel(
             threads,
             dy,
-            *[zeros(state, dtype) if g is None else plain(g) for g in grad[1:]],
+            *[no_state if g is None else plain(g) for g in grad[1:]],
             plain(w_ih),
             plain(w_hh),
             tape,
@@ -159,5 +162,7 @@ class Backward(_Lanes):
             *self.numbers,
             scratch if threads else 0,
         )
-        made = (dx, *first, *sums)
-        return tuple([g if needed else None for g, needed in zip(made, self.needs, strict=True)])
+        made: list[Any] = [dx, *first, *sums]
+        for place in self.spared:
+            made[place] = None
+        return tuple(made)
