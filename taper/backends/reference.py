@@ -79,6 +79,7 @@ _FAMILIES = (
     "convolution",
     "folds",
     "gathering",
+    "order",
     "pooling",
     "recurrent",
     "rows",

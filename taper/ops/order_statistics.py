@@ -13,7 +13,7 @@ from taper.op import Reduction, op, public
 from taper.ops.arguments import refuse, widened
 from taper.ops.gather import Gather
 from taper.ops.reduce import check_nonempty, picked_vjp
-from taper.ops.sort import Sort, order_of
+from taper.ops.sort import Sort
 from taper.shapes import canonical_dim
 from taper.tensor import Tensor, wrap
 
@@ -45,15 +45,15 @@ class Kthvalue(_Picking):
     def forward(self, m: Any, input: Any, *, k: int, axis: int, keepdims: bool) -> Any:
         if not input.ndim:
             return input.copy(), np.zeros((), np.int64)
-        order = order_of(input, axis, False, True)
+        order = m.first_in_order(input, k, axis, False)
         return _picked(input, np.take(order, [k - 1], axis), axis, keepdims)
 
 
-def _median(input: np.ndarray, axis: int, keepdims: bool, skip_nan: bool) -> Any:
+def _median(m: Any, input: np.ndarray, axis: int, keepdims: bool, skip_nan: bool) -> Any:
     """(values, indices) of the lower medians along `axis`."""
     if not input.ndim:
         return input.copy(), np.zeros((), np.int64)
-    order = order_of(input, axis, False, True)
+    order = m.order(input, axis)
     count = (~np.isnan(input)).sum(axis=axis, keepdims=True)
     # A slice of nothing but nan, or one that must not have any, gives its first nan.
     middle = np.where(count > 0, (count - 1) // 2, 0)
@@ -70,7 +70,7 @@ class MedianDim(_Picking):
     node_name = "MedianBackward1"
 
     def forward(self, m: Any, input: Any, *, axis: int, keepdims: bool) -> Any:
-        return _median(input, axis, keepdims, skip_nan=False)
+        return _median(m, input, axis, keepdims, skip_nan=False)
 
 
 @op
@@ -81,7 +81,7 @@ class NanmedianDim(_Picking):
     node_name = "NanmedianBackward1"
 
     def forward(self, m: Any, input: Any, *, axis: int, keepdims: bool) -> Any:
-        return _median(input, axis, keepdims, skip_nan=True)
+        return _median(m, input, axis, keepdims, skip_nan=True)
 
 
 class _MedianOfAll(Reduction):
@@ -165,7 +165,7 @@ class Mode(_Picking):
         if not input.ndim:
             return input.copy(), np.zeros((), np.int64)
         rows = np.moveaxis(input, axis, -1)
-        order = order_of(rows, rows.ndim - 1, False, True)
+        order = m.order(rows, rows.ndim - 1)
         sorted_ = np.take_along_axis(rows, order, -1)
         count = sorted_.shape[-1]
         place = np.arange(count)
@@ -265,7 +265,7 @@ def _quantile(
         rows = input.reshape(-1)
     else:
         rows = input.movedim(axis, -1) if ndim else input.reshape(1)
-    sorted_ = apply(Sort, rows, axis=rows._array.ndim - 1, descending=False, stable=True)[0]
+    sorted_ = apply(Sort, rows, axis=rows._array.ndim - 1, descending=False)[0]
     # ranks has the dimensions of a row's lead and, last, one entry for each q.
     last = sorted_._array.shape[-1] - 1
     missing = np.isnan(sorted_._array).sum(-1, keepdims=True)

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from taper import backends
 from taper.op import public
 from taper.ops.arguments import refuse, widened
-from taper.ops.sort import order_of
 from taper.shapes import canonical_dim, sizes_of
 from taper.tensor import Tensor, wrap
 
@@ -83,7 +83,7 @@ def unique(
     refuse(input, "c", "unique")
     if dim is None:
         flat = array.reshape(-1)
-        order = order_of(flat, 0, False, True)
+        order = backends.math().order(flat, 0)
         first, number, counts = _grouped(flat[order].reshape(-1, 1))
         inverse = np.empty(flat.size, np.int64)
         inverse[order] = number

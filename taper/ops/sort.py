@@ -10,22 +10,9 @@ from taper import return_types
 from taper.dispatch import apply
 from taper.errors import DtypeError, ShapeError
 from taper.op import Opaque, op, public
-from taper.ops.arguments import widened
 from taper.ops.reduce import PutAlong
 from taper.shapes import canonical_dim
 from taper.tensor import Tensor, wrap
-
-
-def order_of(array: np.ndarray, axis: int, descending: bool, stable: bool) -> np.ndarray:
-    """Indices that sort along `axis`. nan counts as larger than any number."""
-    if array.dtype.kind == "V":  # numpy's order of bfloat16 does not know nan
-        array = widened(array)
-    if not descending:
-        return array.argsort(axis=axis, kind="stable" if stable else None)
-    # Sorting the reversed array upward and reversing its order keeps equal elements in order.
-    last = array.shape[axis] - 1
-    reverse = np.flip(array, axis).argsort(axis=axis, kind="stable")
-    return last - np.flip(reverse, axis)
 
 
 @op
@@ -37,15 +24,13 @@ class Sort(Opaque):
     differentiable = (True, False)
     saves = ("input.shape", "out")
 
-    def forward(self, m: Any, input: Any, *, axis: int, descending: bool, stable: bool) -> Any:
+    def forward(self, m: Any, input: Any, *, axis: int, descending: bool) -> Any:
         if not input.ndim:
             return input.copy(), np.zeros((), np.int64)
-        order = order_of(input, axis, descending, stable)
+        order = m.order(input, axis, descending)
         return np.take_along_axis(input, order, axis), order
 
-    def vjp(
-        self, m: Any, grad: Any, out: Any, input: Any, *, axis: int, descending: bool, stable: bool
-    ) -> Any:
+    def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, axis: int, descending: bool) -> Any:
         return m.call(PutAlong, grad[0], out[0], axis=axis, shape=input)
 
 
@@ -58,9 +43,7 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = 
     if input._array.dtype.kind == "c":
         raise DtypeError("Sort does not support complex dtypes on CPU")
     axis = canonical_dim(dim, input._array.ndim)
-    return return_types.sort(
-        apply(Sort, input, axis=axis, descending=bool(descending), stable=True)
-    )
+    return return_types.sort(apply(Sort, input, axis=axis, descending=bool(descending)))
 
 
 @public(method=True)
@@ -87,9 +70,8 @@ class Topk(Opaque):
     def forward(self, m: Any, input: Any, *, k: int, axis: int, largest: bool) -> Any:
         if not input.ndim:
             return input.copy(), np.zeros((), np.int64)
-        order = order_of(input, axis, largest, stable=True)
-        order = order[(slice(None),) * axis + (slice(0, k),)]
-        return np.take_along_axis(input, order, axis), np.ascontiguousarray(order)
+        order = m.first_in_order(input, k, axis, largest)
+        return np.take_along_axis(input, order, axis), order
 
     def vjp(
         self, m: Any, grad: Any, out: Any, input: Any, *, k: int, axis: int, largest: bool

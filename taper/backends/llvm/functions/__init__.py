@@ -27,6 +27,7 @@ FAMILIES: dict[str, str] = {
     "rnn": "gru_forward gru_backward lstm_forward lstm_backward rnn_forward rnn_backward",
     "update": "update_rule",
     "gather": "add_slices gather scatter_add sum_rows take_slices",
+    "order": "order first_in_order",
     "scan": "running_product running_sum",
     "draw": "draws",
     "cast": "astype",
