@@ -40,7 +40,10 @@ CODES = "fdil?"
 
 @dataclass(frozen=True)
 class Variant:
-    """A formula for operands of certain kinds: a letter for each, an array's dtype or "w"."""
+    """A formula for operands of certain kinds: a letter for each.
+
+    An array's dtype, "w" for a number, "n" for None.
+    """
 
     program: Program
     kinds: str
@@ -48,7 +51,7 @@ class Variant:
     @property
     def pointwise(self) -> Pointwise:
         """The loop: a kernel of arrays without gaps."""
-        arrays = self.kinds.replace("w", "")
+        arrays = self.kinds.replace("w", "").replace("n", "")
         return Pointwise(self.program, arrays, self.kinds.count("w"), (1,) * len(arrays))
 
 
@@ -71,7 +74,7 @@ class Direct:
                 arrays = [x for x in operands if type(x) is np.ndarray]
                 if len({x.shape for x in arrays}) != 1 or arrays[0].size > MOST:
                     return None
-                numbers = [float(x) for x in operands if type(x) is not np.ndarray]
+                numbers = [float(x) for x in operands if type(x) in (int, float)]
                 made = variant.program.evaluate(arrays, numbers)
                 return made[0] if len(made) == 1 else tuple(made)
         return None
@@ -95,8 +98,11 @@ class Direct:
         kinds = variant.kinds
         held = [f.pointer("args", "ptr").load(i).pointer("i8") for i in range(len(kinds))]
         _require(f, f.arg("nargs").equals(len(kinds)), following)
-        arrays = [x for x, kind in zip(held, kinds, strict=True) if kind != "w"]
-        codes = [kind for kind in kinds if kind != "w"]
+        arrays = [x for x, kind in zip(held, kinds, strict=True) if kind in CODES]
+        codes = [kind for kind in kinds if kind in CODES]
+        for x, kind in zip(held, kinds, strict=True):
+            if kind == "n":
+                _require(f, x.address.equals(table.load(_NONE)), following)
         for x, code in zip(arrays, codes, strict=True):
             _require(f, _field(f, x, _TYPE, "ptr").equals(table.load(_ARRAY)), following)
             dtype = table.load(_DTYPES + CODES.index(code))
@@ -140,6 +146,8 @@ class Direct:
 
 
 def _fits(kind: str, x: Any) -> bool:
+    if kind == "n":
+        return x is None
     if kind == "w":
         return type(x) is float or (type(x) is int and abs(x) <= 1 << 53)
     return type(x) is np.ndarray and x.dtype.char == kind and bool(x.flags.c_contiguous)
@@ -266,15 +274,18 @@ def built_in(
     formula: Callable[..., Any], inputs: int, unpromoted: int, floating: bool
 ) -> Callable[..., Any] | None:
     """The built-in of an op's formula; None where there is no variant, or objects are not readable."""
-    if not readable():
-        return None
     variants = []
-    for kinds in kinds_of(inputs, unpromoted, floating):
+    for kinds in kinds_of(inputs, unpromoted, floating) if readable() else ():
         try:
             variants.append(Variant(trace(formula, kinds), kinds))
         except Exception:  # whatever it is: the general way will do it, or say what is wrong
             continue
-    if not variants:
+    return of_variants(tuple(variants))
+
+
+def of_variants(variants: tuple[Variant, ...]) -> Callable[..., Any] | None:
+    """The built-in of these variants; None where there are none, or objects are not readable."""
+    if not variants or not readable():
         return None
-    address = kept_library(Direct(tuple(variants))).addresses["entry"]
+    address = kept_library(Direct(variants)).addresses["entry"]
     return call.builtin("direct", address, table())

@@ -75,6 +75,26 @@ def test_takes_python_numbers_on_either_side(number: float) -> None:
         assert same(built("quotient")(number, x), number / x)
 
 
+def test_a_derivative_has_one_that_arranges_its_results() -> None:
+    x = taper.linspace(-2, 2, 40).requires_grad_()
+    y = taper.linspace(1, 3, 40).requires_grad_()
+    for _ in range(2):  # at the second time by the built-in
+        product, ratio, same = x * y, x / 3.0, (x + y).relu() * x.detach()
+        (product + ratio + same).sum().backward()
+    double = [t.detach().double().requires_grad_() for t in (x, y)]
+    a, b = double
+    ((a * b + a / 3.0 + (a + b).relu() * a.detach()) * 2).sum().backward()
+    for got, wanted in zip((x, y), double, strict=True):
+        np.testing.assert_allclose(got.grad.numpy(), wanted.grad.numpy(), rtol=1e-5)
+
+
+def test_an_operand_may_be_absent() -> None:
+    made = direct.of_variants((Variant(trace(lambda m, x, y: -x, "fn"), "fn"),))
+    x = np.ones(4, np.float32)
+    assert made is not None and same(made(x, None), -x)
+    assert made(x, x) is None and made(x, 1) is None and made(None, None) is None
+
+
 def test_leaves_to_others_what_it_does_not_take() -> None:
     add = built("sum")
     x = np.ones((8, 8), np.float32)

@@ -15,6 +15,8 @@ import numpy as np
 LEAST = 64
 # Values of attributes that an op remembers.
 MOST_WAYS = 16
+# Patterns of operands (which are arrays, numbers, absent) for which a derivative has a built-in.
+MOST_QUICK = 4
 
 _ndarray = np.ndarray
 _FLOATING = (np.dtype(np.float32), np.dtype(np.float64))
@@ -54,8 +56,13 @@ def _direct(op: Any, body: Callable[..., Any]) -> Callable[..., Any]:
 def _fused(op: Any, name: str, derivative: bool) -> Callable[..., Any]:
     body = getattr(op, name)
     ways: dict[Any, Any] = {}
+    quick: list[Any] = []  # built-ins for small arrays, each with what arranges its results
 
     def run(m: Any, *operands: Any, **attrs: Any) -> Any:
+        for built_in, arranged in quick:
+            made = built_in(*operands)
+            if made is not None:
+                return arranged(operands[0], made)
         first = operands[0]
         if type(first) is not _ndarray:
             first = operands[-1]
@@ -75,6 +82,11 @@ def _fused(op: Any, name: str, derivative: bool) -> Callable[..., Any]:
             if len(ways) >= MOST_WAYS:
                 return body(m, *operands, **attrs)
             way = ways[key] = _way(body, operands, attrs, derivative)
+            if derivative and not op.takes_attrs and len(quick) < MOST_QUICK:
+                made = way.quick(body, operands)
+                if made is not None:
+                    quick.append(made)
+                    return run(m, *operands)
             if way.formula is None and not attrs and first.dtype in _FLOATING:
                 # It will not be better for others of its dtypes.
                 setattr(op, name, body)

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from taper.backends import reference
-from taper.backends.llvm import call, machine, pool
+from taper.backends.llvm import call, direct, machine, pool
+from taper.backends.llvm.direct import Variant
 from taper.backends.llvm.functions.fusing import LEAST
 from taper.backends.llvm.loaded import kept_library
 from taper.backends.llvm.pointwise import (
@@ -321,6 +322,20 @@ class Way:
             [operands[i] for i in self.arrays], [float(operands[i]) for i in self.numbers]
         )
 
+    def quick(self, vjp: Callable[..., Any], operands: Any) -> Any:
+        """A built-in of the derivative for small arrays, and what arranges its results; or None."""
+        kinds = _kinds(operands)
+        if kinds is None or kinds[0] not in "fd" or any(code in "il?" for code in kinds):
+            return None
+        variants = []
+        for code in "fd":
+            own = kinds.replace("f", code).replace("d", code)
+            derivative = _Derivative(vjp, own, {})
+            if derivative.program is not None:
+                variants.append(Variant(derivative.program, own))
+        made = direct.of_variants(tuple(variants))
+        return None if made is None else (made, derivative.arranged())
+
 
 # Steps that are one function to a kernel and several to numpy.
 _SEVERAL = frozenset(("gelu", "silu", "softplus", "rsqrt"))
@@ -345,7 +360,7 @@ def _worthwhile(found: Formula | None) -> Formula | None:
 class _Derivative:
     """A derivative's formula, and where its results stand among the gradients of the inputs."""
 
-    __slots__ = ("formula", "places", "single")
+    __slots__ = ("formula", "places", "program", "single")
 
     def __init__(self, vjp: Callable[..., Any], kinds: str, attrs: dict[str, Any]) -> None:
         self.places: list[int] = []  # of the next result (>= 0), the gradient itself, or none
@@ -367,16 +382,25 @@ class _Derivative:
                 raise Unsupported("nothing to compute")
             return tuple(results)
 
-        found = _worthwhile(_formula(computed, kinds, {}))
+        found = _formula(computed, kinds, {})
         if found is not None and any(code != kinds[0] for code in found.dtypes):
             found = None
-        self.formula = found
+        self.program: Program | None = None if found is None else found.program
+        self.formula = _worthwhile(found)
 
     def gradients(self, grad: Array, made: list[Array]) -> Any:
         """The gradients of all inputs."""
         if self.single:
             return made[0]
         return tuple([None if p == _NONE else grad if p == _GRAD else made[p] for p in self.places])
+
+    def arranged(self) -> Callable[[Array, Any], Any]:
+        """`gradients` of what a built-in gives, an array or a tuple of several."""
+        if self.single or self.places == [0, 1]:
+            return lambda grad, made: made
+        if sum(p >= 0 for p in self.places) == 1:
+            return lambda grad, made: self.gradients(grad, [made])
+        return self.gradients
 
 
 _NONE, _GRAD = -1, -2
