@@ -44,6 +44,7 @@ class Op:
     inputs: tuple[str, ...]
     variadic: bool
     plan: tuple[int, ...]
+    values: tuple[int, ...]  # the inputs that are saved
     saves_out: bool
     spared: tuple[tuple[int, int], ...]  # needed_for by numbers
     frees: bool  # whether backward() frees what was saved: tensors, not shapes
@@ -135,6 +136,7 @@ def op(cls: type[Op]) -> Any:
     if wanted:
         raise TypeError(f"{cls.__name__}: saves names no input: {sorted(wanted)}")
     made.plan = tuple(plan)
+    made.values = tuple(i for i, kind in enumerate(plan) if kind == VALUE)
     made.spared = tuple(
         (made.inputs.index(kept), made.inputs.index(other))
         for kept, other in cls.needed_for.items()

@@ -62,6 +62,8 @@ class Tensor(metaclass=TensorMeta):
     _view_origin = ""
     _hooks: dict[int, Any] | None = None
     _is_inference = False
+    # Hooks that run when a leaf's gradient has been added up.
+    _post_accumulate: dict[int, Any] | None = None
     _accumulate: Any = None  # weak reference to the leaf's AccumulateGrad, once looked at
 
     __array_priority__ = 1000
@@ -414,7 +416,9 @@ class Tensor(metaclass=TensorMeta):
             raise GradError("post accumulate grad hooks cannot be registered on non-leaf tensors")
         from taper.autograd.hooks import RemovableHandle
 
-        return RemovableHandle.enter(self.__dict__.setdefault("_post_accumulate", {}), hook)
+        if self._post_accumulate is None:
+            self._post_accumulate = {}
+        return RemovableHandle.enter(self._post_accumulate, hook)
 
     @property
     def _version(self) -> int:

@@ -16,7 +16,7 @@ def trace_here() -> str:
     return "".join(traceback.format_stack()[:-3])
 
 
-def run_watched(lane: Any, node: Any, grads: list[Any], needs: tuple[bool, ...]) -> Any:
+def run_watched(lane: Any, node: Any, grads: list[Any], needs: Any) -> Any:
     """Runs the node; on an error or a nan tells which forward call it belongs to."""
     try:
         results = node.run(lane, grads, needs)
@@ -24,8 +24,9 @@ def run_watched(lane: Any, node: Any, grads: list[Any], needs: tuple[bool, ...])
         _tell(node)
         raise
     if mode.check_nan:
+        wanted = node.wanted(needs)
         for i, grad in enumerate(results):
-            if grad is None or not needs[i]:
+            if grad is None or not wanted[i]:
                 continue
             array = lane.outward(grad)._array
             if array.dtype.kind in "fc" and np.isnan(array).any():

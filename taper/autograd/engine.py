@@ -19,10 +19,9 @@ import numpy as np
 
 from taper import backends
 from taper.autograd.grad_mode import mode
-from taper.autograd.node import ManyOutputs, Node, check_output, check_version
+from taper.autograd.node import ManyOutputs, Needs, Node, check_output, check_version
 from taper.backends import reference
 from taper.errors import GradError
-from taper.op import VALUE
 from taper.tensor import Tensor, wrap
 
 
@@ -33,18 +32,18 @@ class ArrayLane:
     m = backends.math()
 
     @staticmethod
-    def values(node: Any, saved: list[Any], plan: tuple[int, ...]) -> list[Any]:
+    def values(node: Any, saved: list[Any], places: Any) -> list[Any]:
         """What a derivative is given for each input: an array, a shape, a number or None."""
-        given: list[Any] = []
+        given = list(saved)
         common = node.common
-        for kind, item in zip(plan, saved, strict=True):
-            if kind == VALUE and type(item) is tuple:
+        for i in places:
+            item = given[i]
+            if type(item) is tuple:
                 tensor, array, version = item
                 storage = tensor._storage
                 if storage is not None and storage.version != version:
                     check_version(node, item)
-                item = array if common is None else array.astype(common, copy=False)
-            given.append(item)
+                given[i] = array if common is None else array.astype(common, copy=False)
         return given
 
     @staticmethod
@@ -61,11 +60,11 @@ class ArrayLane:
         return array
 
     @staticmethod
-    def fit(grads: tuple[Any, ...], needs: tuple[bool, ...], shapes: Any, dtypes: Any) -> Any:
+    def fit(grads: tuple[Any, ...], needs: Needs, shapes: Any, dtypes: Any) -> Any:
         """Sums over broadcast dimensions and casts back to the inputs' dtypes."""
         fitted: list[Any] = []
         for i, grad in enumerate(grads):
-            if grad is None or not needs[i]:
+            if grad is None or (needs is not None and not needs[i]):
                 fitted.append(None)
                 continue
             if type(grad) is not np.ndarray:
@@ -103,12 +102,13 @@ class TensorLane:
 
         self.m = tensor_math.math
 
-    def values(self, node: Any, saved: list[Any], plan: tuple[int, ...]) -> list[Any]:
+    def values(self, node: Any, saved: list[Any], places: Any) -> list[Any]:
         """What a derivative is given for each input: a tensor, a shape, a number or None."""
-        return [
-            self._value(node, item) if kind == VALUE and type(item) is tuple else item
-            for kind, item in zip(plan, saved, strict=True)
-        ]
+        given = list(saved)
+        for i in places:
+            if type(given[i]) is tuple:
+                given[i] = self._value(node, given[i])
+        return given
 
     def _value(self, node: Any, saved: Any) -> Any:
         tensor, array, _ = saved
@@ -137,10 +137,10 @@ class TensorLane:
             again._output_nr = number
         return again
 
-    def fit(self, grads: tuple[Any, ...], needs: tuple[bool, ...], shapes: Any, dtypes: Any) -> Any:
+    def fit(self, grads: tuple[Any, ...], needs: Needs, shapes: Any, dtypes: Any) -> Any:
         fitted: list[Any] = []
         for i, grad in enumerate(grads):
-            if grad is None or not needs[i]:
+            if grad is None or (needs is not None and not needs[i]):
                 fitted.append(None)
                 continue
             if not isinstance(grad, Tensor):
@@ -201,11 +201,16 @@ def run_backward(
             if reach is not None and target not in reach:
                 return
             slots = pending.get(target)
-            if slots is None:
+            if slots is not None:
+                held = slots[number]
+                slots[number] = grad if held is None else lane.add(held, grad)
+                return
+            if target.output_count == 1:
+                pending[target] = [grad]
+            else:
                 slots = pending[target] = [None] * target.output_count
-                heappush(heap, (-target.number, target))
-            held = slots[number]
-            slots[number] = grad if held is None else lane.add(held, grad)
+                slots[number] = grad
+            heappush(heap, (-target.number, target))
         else:
             # Re-entering puts the leaf at the end: leaves finish in the order of their last share.
             held = leaves.pop(id(target), None)
@@ -229,15 +234,11 @@ def run_backward(
                 for number, grad in enumerate(slots):
                     if grad is not None and (node, number) in wanted:
                         caught[(node, number)] = grad
-            for grad in slots:
-                if grad is not None:
-                    break
-            else:
-                continue
-            # Lists here and below, not generators: they cost half, and this is every step's loop.
-            if reach is None:
-                needs = tuple([edge is not None for edge in node.edges])
-            else:
+            if node.output_count != 1 or slots[0] is None:
+                if all(grad is None for grad in slots):
+                    continue
+            needs = None  # all that have an edge
+            if reach is not None:
                 needs = tuple([_leads(edge, wanted, reach) for edge in node.edges])
                 if not any(needs):
                     continue
@@ -245,11 +246,14 @@ def run_backward(
                 results = node.run(lane, slots, needs)
             else:
                 results = _run_watched(lane, node, slots, needs)
+            edges = node.edges
             if not retain_graph:
                 node.release()
             del slots
-            for edge, needed, grad in zip(node.edges, needs, results, strict=False):
-                if needed and grad is not None:
+            if needs is not None:
+                results = [g if n else None for g, n in zip(results, needs, strict=True)]
+            for edge, grad in zip(edges, results):  # noqa: B905 - the keyword has its price
+                if grad is not None and edge is not None:
                     send(edge, grad)
             results = grad = None  # type: ignore[assignment]
         _finish_leaves(lane, leaves, wanted, caught, accumulate, create_graph)
@@ -276,7 +280,7 @@ def _leads(edge: Any, wanted: dict[Any, int], reach: set[Node]) -> bool:
     return edge is not None and (edge in wanted or (isinstance(edge[0], Node) and edge[0] in reach))
 
 
-def _run_watched(lane: Any, node: Node, slots: list[Any], needs: tuple[bool, ...]) -> Any:
+def _run_watched(lane: Any, node: Node, slots: list[Any], needs: Needs) -> Any:
     """Runs a node with its hooks, and under anomaly mode's eyes."""
     if node.hooks is not None:
         places = node.differentiable_outputs()
@@ -341,7 +345,7 @@ def _finish_leaves(
         leaf, grad = leaves.pop(key)
         hooks = leaf._hooks
         if every and leaf._requires_grad and hooks is None and leaf._accumulate is None:
-            if "_post_accumulate" not in leaf.__dict__:  # nobody looks on
+            if leaf._post_accumulate is None:  # nobody looks on
                 _accumulate(leaf, grad, create_graph)
                 continue
         if hooks:
@@ -363,7 +367,7 @@ def _finish_leaves(
             if node is not None and node.hooks is not None:
                 for hook in list(node.hooks.get("post", {}).values()):
                     hook((), (lane.outward(grad),))
-            for hook in list(leaf.__dict__.get("_post_accumulate", {}).values()):
+            for hook in list((leaf._post_accumulate or {}).values()):
                 hook(leaf)
 
 

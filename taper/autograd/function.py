@@ -10,7 +10,7 @@ import numpy as np
 
 from taper.autograd.grad_mode import mode
 from taper.autograd.inplace import place, rebase
-from taper.autograd.node import FREED, Node, check_version
+from taper.autograd.node import FREED, Needs, Node, check_version
 from taper.dispatch import check_history, join, touch
 from taper.errors import GradError, MissingFeature
 from taper.storage import storage_of
@@ -112,7 +112,7 @@ class FunctionNode(Node):
         # grad_fn of a Function is its ctx in PyTorch: attributes set in forward are seen here.
         return getattr(object.__getattribute__(self, "ctx"), name)
 
-    def run(self, lane: Any, grads: list[Any], needs: tuple[bool, ...]) -> Any:
+    def run(self, lane: Any, grads: list[Any], needs: Needs) -> Any:
         outward: list[Any] = []
         for grad, (shape, dtype) in zip(grads, self.metas, strict=False):
             if grad is None and self.ctx._materialize:
@@ -134,7 +134,7 @@ class FunctionNode(Node):
                 f"(expected {wanted}, got {len(results)})"
             )
         inward: list[Any] = []
-        for i, (result, needed) in enumerate(zip(results, needs, strict=True)):
+        for i, (result, needed) in enumerate(zip(results, self.wanted(needs), strict=True)):
             if result is None or not needed:
                 inward.append(None)
                 continue

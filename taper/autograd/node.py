@@ -25,6 +25,9 @@ next_number = itertools.count().__next__
 # Where a gradient goes: (node, output number), (leaf tensor, 0), or None.
 Edge = Any
 
+# For each input whether its gradient is wanted; None means all that have an edge.
+Needs = Any
+
 # The version of a saved tensor that may be written to: its value will not count.
 UNCHECKED = -1
 
@@ -55,9 +58,13 @@ class Node:
         """PyTorch's name of the node, such as AddBackward0."""
         raise NotImplementedError
 
-    def run(self, lane: Any, grads: list[Any], needs: tuple[bool, ...]) -> Any:
+    def run(self, lane: Any, grads: list[Any], needs: Needs) -> Any:
         """Gradients of the inputs from those of the outputs, one per edge."""
         raise NotImplementedError
+
+    def wanted(self, needs: Needs) -> tuple[bool, ...]:
+        """`needs` in full."""
+        return tuple([edge is not None for edge in self.edges]) if needs is None else needs
 
     def release(self) -> None:
         """Forgets what was saved for the derivative."""
@@ -160,7 +167,7 @@ class OpNode(Node):
             self.out = None
             self.attrs = OpNode.attrs  # some hold arrays, such as the moments of a norm
 
-    def run(self, lane: Any, grads: list[Any], needs: tuple[bool, ...]) -> Any:
+    def run(self, lane: Any, grads: list[Any], needs: Needs) -> Any:
         op = self.op
         saved = self.saved
         if saved is None:
@@ -170,17 +177,17 @@ class OpNode(Node):
             from taper.autograd.saved_hooks import unpack
 
             saved, out = unpack(self, lane.recorded)
-        if op.saves:
-            plan = op.plan
-            if op.variadic:
-                plan = plan[:-1] + plan[-1:] * (len(saved) - len(plan) + 1)
-            args = lane.values(self, saved, plan)
-        else:
-            args = saved
+        args = saved
+        if op.values:
+            places = op.values
+            if op.variadic and places[-1] == len(op.plan) - 1:
+                places = (*places, *range(len(op.plan), len(saved)))
+            args = lane.values(self, saved, places)
         if out is not None:
             out = lane.output(self, out)
         grad = grads[0] if op.outputs == 1 else tuple(grads)
         if op.wants_needs:
+            needs = self.wanted(needs)
             result = op.vjp(lane.m, grad, out, *args, needs=needs, **self.attrs)
         else:
             result = op.vjp(lane.m, grad, out, *args, **self.attrs)
