@@ -1,4 +1,5 @@
-"""The command line: `taper run script.py`, `taper study ...`, `taper show file.pt`, `taper version`.
+"""The command line: `taper run script.py`, `taper study ...`, `taper show file.pt`,
+`taper inspect softmax 64x1000`, `taper cache`, `taper version`.
 
 A mistake of the user's (a file that is not there, an unknown word) is a message on stderr and exit
 status 2. A script that is run keeps its own exit status and its own tracebacks.
@@ -40,6 +41,11 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("study", add_help=False, help="run one of the studies")
     show = commands.add_parser("show", help="list what a checkpoint file holds")
     show.add_argument("file", help="a file that torch.save or taper.save wrote")
+    commands.add_parser(
+        "inspect",
+        add_help=False,
+        help="explain one call: formula, kernels, code, share of the peak",
+    )
     cache = commands.add_parser("cache", help="show or empty the folder of compiled kernels")
     cache.add_argument("--clear", action="store_true", help="remove every compiled kernel")
     commands.add_parser("version", help="print the version")
@@ -57,6 +63,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if argv[:1] == ["study"]:
             return _study(argv[1:])
+        if argv[:1] == ["inspect"]:
+            from taper.inspection.command import main as inspect
+
+            return inspect(argv[1:])
         return _rest(argv)
     except TaperError as error:
         return _complaint(str(error))

@@ -18,7 +18,7 @@ def test_no_command_prints_the_help_and_is_status_2(capsys):
     assert "run" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["run", "study", "show", "cache"])
+@pytest.mark.parametrize("command", ["run", "study", "show", "inspect", "cache"])
 def test_every_command_has_a_help(command, capsys):
     try:
         status = main([command, "--help"])

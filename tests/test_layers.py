@@ -54,7 +54,7 @@ LAYERS = [
         "types",
         "version",
     },
-    {"studies", "cli", "script", "__main__"},
+    {"studies", "inspection", "cli", "script", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

@@ -28,14 +28,14 @@ def math() -> Any:
     name = os.environ.get("TAPER_BACKEND") or "llvm"
     if name not in ("llvm", "reference"):
         raise ValueError(f"TAPER_BACKEND is {name!r}; choose from llvm, reference")
-    if name == "reference" or not _has_llvm():
+    if name == "reference" or not has_llvm():
         return reference.math
     from taper.backends.llvm.functions import LlvmMath
 
     return LlvmMath()
 
 
-def _has_llvm() -> bool:
+def has_llvm() -> bool:
     """Whether llvmlite is installed; it is not imported before a kernel is needed."""
     import importlib.util
 

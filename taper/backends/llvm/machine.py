@@ -87,8 +87,8 @@ def host() -> Machine:
         cpu=cpu,
         features=_restricted(features, target),
         has_bf16_dot=target == "avx512" and bool(features.get("avx512bf16")),
-        l1=_cache_size(1, 32 << 10),
-        l2=_cache_size(2, 1 << 20),
+        l1=cache_size(1, 32 << 10),
+        l2=cache_size(2, 1 << 20),
     )
 
 
@@ -99,7 +99,7 @@ def cross(target: str, triple: str) -> Machine:
     return Machine(target, vector, registers, triple, "generic", features)
 
 
-def _cache_size(level: int, otherwise: int) -> int:
+def cache_size(level: int, otherwise: int) -> int:
     """Bytes of the data cache of a level, as Linux tells."""
     folder = "/sys/devices/system/cpu/cpu0/cache"
     try:
