@@ -397,11 +397,17 @@ class WeightGrad(ConvKernel):
         return self._each(machine) * pieces + self._line
 
     def _at_once(self, machine: Machine) -> int:
-        """Images that are worked on together: as many as fit the innermost cache, up to 16."""
+        """Images that are worked on together, up to 16: what a tile of channels is summed from should
+        fit the innermost cache, and all of it the next.
+        """
         job, _ = self._job(machine)
-        panels = job.panels(machine, machine.lanes(self.itemsize))
-        bytes_each = (job.plane.size + max(panels, job.grad_step)) * self.itemsize
-        return max(1, min(16, machine.l1 // 2 // bytes_each))
+        lanes = machine.lanes(self.itemsize)
+        panels = job.panels(machine, lanes)
+        whole = (job.plane.size + max(panels, job.grad_step)) * self.itemsize
+        if not job.by_channels:
+            return max(1, min(16, machine.l1 // 2 // whole))
+        tile = job.rows_at_once * job.size[1] * job.wide(machine, lanes) * self.itemsize
+        return max(1, min(16, machine.l1 // 2 // tile, machine.l2 // 2 // whole))
 
     def _each(self, machine: Machine) -> int:
         """Elements of the scratch of one call: transposed gradients, then planes."""

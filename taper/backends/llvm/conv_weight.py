@@ -9,7 +9,9 @@ separately; `finish` adds the parts and lays the result out as the weight.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from taper.backends.llvm.conv_channels import channel_vectors, most_pixels
 from taper.backends.llvm.conv_tiles import (
@@ -26,6 +28,9 @@ from taper.backends.llvm.machine import Machine
 from taper.backends.llvm.text import Function, Pointer, Value
 
 Pair = tuple[int, int]
+
+# Positions of an image up to which all are written out.
+_PLACED = 32
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,22 @@ class WeightJob:
             return 0
         wide = self.wide(machine, lanes)
         return ceil_div(self.outputs, wide) * self.rows_at_once * self.size[1] * wide
+
+    def meets(self, y: int, x: int, i: int, j: int) -> bool:
+        """Whether kernel position (i, j) at position (y, x) meets the image, and not its padding."""
+        plane = self.plane
+        row = y * self.stride[0] + i * self.dilation[0] - plane.top
+        col = x * self.stride[1] + j * self.dilation[1] - plane.left
+        return 0 <= row < plane.height and 0 <= col < plane.width
+
+    @property
+    def is_mostly_edge(self) -> bool:
+        """Whether there are few positions, and many products with padding."""
+        if self.positions > _PLACED:
+            return False
+        ranges = map(range, (*self.size, *self.kernel))
+        seen = sum(self.meets(*place) for place in product(*ranges))
+        return seen < 0.9 * self.positions * self.taps
 
     def offsets(self) -> list[int]:
         """Where kernel positions begin in a channel of the source."""
@@ -198,16 +219,39 @@ def _channels(
     width = job.size[1]
     unroll = divisor(width, 4)
 
-    def block(s: Pointer, place: Pointer, offsets: list[int]) -> None:
-        start = [
-            place.load(m * wide + lanes * v, lanes)
-            for m in range(len(offsets))
-            for v in range(vectors)
-        ]
+    nothing = zero(f, source.element, lanes)
+    # Few positions are written out one by one, without the products with padding.
+    taps = list(product(range(job.kernel[0]), range(job.kernel[1])))
+    placed = height == job.size[0] and job.taps <= most and job.is_mostly_edge
 
+    def add(
+        here: Pointer, given: Pointer, offsets: Sequence[tuple[int, int]], sums: Sequence[Value]
+    ) -> list[Value]:
+        """The products of one position; `offsets` has the numbers of sums, and where their pixels are."""
+        made, hidden = list(sums), here.opaque()
+        factors = [given.load(lanes * v, lanes) for v in range(vectors)]
+        for m, offset in offsets:
+            pixel = hidden.broadcast(offset, lanes)
+            for v in range(vectors):
+                number = m * vectors + v
+                made[number] = f.fma(pixel, factors[v], made[number])
+        return made
+
+    def block(s: Pointer, place: Pointer, offsets: list[int]) -> None:
         def image(n: Value, *now: Value) -> list[Value]:
             own, given = s.at(n * job.source_step), panel.at(n * panels)
-            return f.loop(0, height, lambda y, *now: row(own, given, y, *now), init=now)
+            if not placed:
+                return f.loop(0, height, lambda y, *now: row(own, given, y, *now), init=now)
+            sums = list(now)
+            for number, (y, x) in enumerate(product(range(height), range(width))):
+                here = own.at(y * job.stride[0] * job.plane.cols + x * job.stride[1])
+                seen = [
+                    (m, offset)
+                    for m, offset in enumerate(offsets)
+                    if job.meets(y, x, *taps[m % job.taps])
+                ]
+                sums = add(here, given.at(number * wide), seen, sums)
+            return sums
 
         def row(own: Pointer, laid: Pointer, y: Value, *now: Value) -> list[Value]:
             def some(x: Value, *now: Value) -> list[Value]:
@@ -215,20 +259,18 @@ def _channels(
                 given = laid.at((y * width + x) * wide)
                 sums = list(now)
                 for u in range(unroll):
-                    hidden = here.opaque()
-                    factors = [given.load(u * wide + lanes * v, lanes) for v in range(vectors)]
-                    for m, offset in enumerate(offsets):
-                        pixel = hidden.broadcast(offset + u * job.stride[1], lanes)
-                        for v in range(vectors):
-                            number = m * vectors + v
-                            sums[number] = f.fma(pixel, factors[v], sums[number])
+                    moved = [(m, at + u * job.stride[1]) for m, at in enumerate(offsets)]
+                    sums = add(here, given.at(u * wide), moved, sums)
                 return sums
 
             return f.loop(0, width, some, unroll, now)
 
-        for number, total in enumerate(f.loop(0, images, image, init=start)):
+        # What was summed before is added last: these sums are short, and so are their errors small.
+        made = f.loop(0, images, image, init=[nothing] * (len(offsets) * vectors))
+        for number, total in enumerate(made):
             m, v = divmod(number, vectors)
-            place.store(total, m * wide + lanes * v)
+            at = m * wide + lanes * v
+            place.store(place.load(at, lanes) + total, at)
 
     offsets, pitch = job.offsets(), job.plane.pitch
     if job.taps <= most:  # several input channels at a time
