@@ -81,6 +81,7 @@ _FAMILIES = (
     "gathering",
     "order",
     "pooling",
+    "pooling_uneven",
     "recurrent",
     "rows",
     "scans",

@@ -11,13 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from taper.backends.pooling_uneven import (
-    fractional_index,
-    rows_of,
-    uneven_max_index,
-    uneven_mean,
-    uneven_mean_grad,
-)
+from taper.backends.pooling_uneven import fractional_index, rows_of
 from taper.dispatch import apply
 from taper.errors import ShapeError
 from taper.op import Opaque, op, public
@@ -97,11 +91,13 @@ class Place(Opaque):
     def forward(self, m: Any, input: Any, index: Any, like: Any, *, size: Any) -> Any:
         rank = len(size)
         lead = input.shape[: input.ndim - rank]
-        made = np.zeros((*lead, *size), widened(input).dtype)
-        np.add.at(
-            made.reshape(-1), rows_of(index, rank, math.prod(size)), widened(input).reshape(-1)
-        )
-        return made.astype(input.dtype, copy=False)
+        given = widened(input)
+        if not index.size:
+            return np.zeros((*lead, *size), input.dtype)
+        planes = math.prod(lead)
+        zeros = np.zeros((planes, math.prod(size)), given.dtype)
+        made = m.scatter_add(zeros, index.reshape(planes, -1), given.reshape(planes, -1), 1)
+        return made.reshape(*lead, *size).astype(input.dtype, copy=False)
 
     def vjp(
         self,
@@ -169,7 +165,7 @@ class AdaptiveMaxIndex(Opaque):
     """Positions of the maxima; not differentiable."""
 
     def forward(self, m: Any, input: Any, *, out: Any) -> Any:
-        return uneven_max_index(input, out)
+        return m.uneven_max_index(input, out)
 
 
 @op
@@ -187,7 +183,7 @@ class _AdaptiveAvgPool(Opaque):
     saves = ("input",)
 
     def forward(self, m: Any, input: Any, *, out: Any) -> Any:
-        return uneven_mean(input, out)
+        return m.uneven_mean(input, out)
 
     def vjp(self, m: Any, grad: Any, result: Any, input: Any, *, out: Any) -> Any:
         return m.call(AdaptiveAvgPoolGrad, grad, input, rank=len(out))
@@ -220,7 +216,7 @@ class AdaptiveAvgPoolGrad(Opaque):
     saves = ("grad.shape", "input.shape")
 
     def forward(self, m: Any, grad: Any, input: Any, *, rank: Any) -> Any:
-        return uneven_mean_grad(grad, input.shape[input.ndim - rank :])
+        return m.uneven_mean_grad(grad, input.shape[input.ndim - rank :])
 
     def vjp(
         self, m: Any, grad: Any, result: Any, given: Any, shape: Any, *, needs: Any, rank: Any

@@ -24,6 +24,7 @@ FAMILIES: dict[str, str] = {
     "channels": "normalize_channels normalize_channels_grad",
     "conv": "convolution convolution_transposed convolution_weight_grad convolution_gradients",
     "pool": "max_pool max_pool_grad avg_pool avg_pool_grad",
+    "pool_uneven": "max_index pick uneven_max_index uneven_mean uneven_mean_grad",
     "rnn": "gru_forward gru_backward lstm_forward lstm_backward rnn_forward rnn_backward",
     "update": "update_rule",
     "gather": "add_slices gather scatter_add sum_rows take_slices",

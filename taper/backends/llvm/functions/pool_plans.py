@@ -5,14 +5,15 @@ functions/pool.py remembers what is made here, and imports this file when the fi
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from taper.backends import pooling as reference
-from taper.backends.llvm import build, call, pool
+from taper.backends.llvm import call
 from taper.backends.llvm.functions.conv import ELEMENTS, convolution_transposed
-from taper.backends.llvm.machine import host
+from taper.backends.llvm.functions.ranges import Ranged, cut
 from taper.backends.llvm.pooling import (
     MOST_POSITIONS,
     AvgPool,
@@ -25,8 +26,6 @@ from taper.backends.llvm.pooling import (
 Sizes = tuple[int, ...]
 Array = np.ndarray
 
-# Ranges that planes are cut into at most; each has scratch of its own.
-_RANGES = 32
 # Elements of a batch from which on handing ranges to threads pays.
 _PARALLEL = 100_000
 
@@ -45,26 +44,19 @@ def _windows(
     return Windows(*fields)
 
 
-class _Run:
+class _Run(Ranged):
     """A kernel, ready to be called on arrays that end with its result."""
 
-    __slots__ = ("elements", "entry", "library", "scratch", "spare")
+    __slots__ = ()
 
-    def __init__(self, spec: Any) -> None:
-        self.library = build.library(spec)  # the code lives as long as it is held
-        self.entry = call.builtin(type(spec).__name__, self.library.addresses["entry"])
-        self.elements = spec.windows.size[0] * spec.windows.size[1]
-        self.scratch = spec.scratch(host(), 1)
-        self.spare = spec.scratch(host(), 2) - self.scratch
+    def __init__(self, spec: Any, dtype: np.dtype) -> None:
+        super().__init__(spec, dtype, math.prod(spec.windows.size), _PARALLEL)
 
     def __call__(self, planes: int, *arrays: Array) -> Array:
-        threads = pool.address() if planes * self.elements > _PARALLEL else 0
-        piece = -(-planes // _RANGES)
-        ranges = -(-planes // piece)
-        own = self.scratch + (ranges - 1) * self.spare if threads else self.scratch
-        made = arrays[-1]
-        self.entry(threads, *arrays, np.empty(own, made.dtype), piece, planes, ranges)
-        return made
+        piece, ranges = cut(planes)
+        threads, scratch = self.room(planes, ranges)
+        self.entry(threads, *arrays, scratch, piece, planes, ranges)
+        return arrays[-1]
 
 
 class _Overlapping:
@@ -103,13 +95,15 @@ def maximum(
     padding: Sizes,
     dilation: Sizes,
     out: Sizes,
-) -> _Run | None:
+) -> Any:
     """The kernel of a maximum or its adjoint, or None."""
+    if dtype in ELEMENTS and grad == dtype and _ByIndex.suits(kernel, dilation, out):
+        return _ByIndex(kernel, stride, padding, dilation, out)
     windows = _windows(size, kernel, stride, padding, dilation, out)
     if windows is None or dtype not in ELEMENTS or grad != dtype:
         return None
     spec = MaxPool if kind == "values" else MaxPoolGrad
-    return _Run(spec(windows, ELEMENTS[dtype]))
+    return _Run(spec(windows, ELEMENTS[dtype]), dtype)
 
 
 def mean(
@@ -133,4 +127,4 @@ def mean(
     same = np.ndim(divisor) == 0
     table = np.zeros(1, dtype) if same else np.array(np.broadcast_to(divisor, out), dtype)
     spec = AvgPool if kind == "values" else AvgPoolGrad
-    return _Run(spec(windows, ELEMENTS[dtype], float(divisor) if same else 0.0)), table
+    return _Run(spec(windows, ELEMENTS[dtype], float(divisor) if same else 0.0), dtype), table
