@@ -82,8 +82,7 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
                     out = np.ascontiguousarray(out)
     if op.outputs != 1:
         return _wrap_many(op, inputs, arrays, common, attrs, out, tracked)
-    result = _new(Tensor)
-    result._array = out
+    result = wrap(out)
     if op.view:
         join(result, inputs[0])
     if tracked and mode.grad and op.vjp is not None and out.dtype.kind in _FLOATING:
@@ -107,8 +106,7 @@ def look(op: Any, source: Tensor, **attrs: Any) -> Tensor:
         array = op.run(_math, array, **attrs)
     except (ValueError, TypeError, IndexError) as error:
         raise _explained(op, [array], error) from error
-    result = _new(Tensor)
-    result._array = array
+    result = wrap(array)
     join(result, source)
     if (
         (

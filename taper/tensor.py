@@ -48,23 +48,41 @@ class Tensor(metaclass=TensorMeta):
     those values, as PyTorch's constructor does; prefer `tensor`, `zeros` and the like.
     """
 
-    # Class-level defaults: a plain result carries nothing but its array.
+    # Slots, because machine code reads and fills them too (backends/llvm/tape.py); `wrap` gives them
+    # their first values. The dictionary is for the attributes of users and subclasses.
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_accumulate",
+        "_array",
+        "_base",
+        "_grad",
+        "_grad_fn",
+        "_hooks",
+        "_is_inference",
+        "_output_nr",
+        "_post_accumulate",
+        "_requires_grad",
+        "_storage",
+        "_view_origin",
+        "_view_version",
+    )
     _array: np.ndarray
-    _grad: Tensor | None = None
-    _grad_fn: Any = None
-    _output_nr = 0
-    _requires_grad = False
-    _base: Tensor | None = None
-    _storage: Storage | None = None
+    _grad: Tensor | None
+    _grad_fn: Any
+    _output_nr: int
+    _requires_grad: bool
+    _base: Tensor | None
+    _storage: Storage | None
     # Of a view: the version of the memory that its place on the tape was derived from, and why
     # it may not be written to while recording ("" if it may). See autograd/inplace.py.
-    _view_version: int | None = None
-    _view_origin = ""
-    _hooks: dict[int, Any] | None = None
-    _is_inference = False
+    _view_version: int | None
+    _view_origin: str
+    _hooks: dict[int, Any] | None
     # Hooks that run when a leaf's gradient has been added up.
-    _post_accumulate: dict[int, Any] | None = None
-    _accumulate: Any = None  # weak reference to the leaf's AccumulateGrad, once looked at
+    _post_accumulate: dict[int, Any] | None
+    _is_inference: bool
+    _accumulate: Any  # weak reference to the leaf's AccumulateGrad, once looked at
 
     __array_priority__ = 1000
     __module__ = "torch"
@@ -642,4 +660,9 @@ def wrap(array: np.ndarray, cls: type[Tensor] = Tensor) -> Tensor:
     """A tensor that holds `array` itself: the constructor used inside taper."""
     made = _new(cls)
     made._array = array
+    made._grad = made._grad_fn = made._base = made._storage = made._view_version = None
+    made._hooks = made._post_accumulate = made._accumulate = None
+    made._requires_grad = made._is_inference = False
+    made._output_nr = 0
+    made._view_origin = ""
     return made

@@ -103,6 +103,8 @@ class Buffer(Tensor, metaclass=_BufferMeta):
 
 # ---------------------------------------------------------------- without a shape yet
 
+_held: Any = Tensor.__dict__["_array"]  # the slot, which the property below hides
+
 
 class UninitializedTensorMixin:
     """A tensor whose shape is not known yet. Any use but a cast is an error."""
@@ -121,11 +123,11 @@ class UninitializedTensorMixin:
     @_array.setter
     def _array(self, array: np.ndarray) -> None:
         # Behind the property: it comes to light when the class changes.
-        self.__dict__["_array"] = array
+        _held.__set__(self, array)
 
     def _empty(self) -> Tensor:
         """The empty tensor that carries the dtype."""
-        return wrap(self.__dict__["_array"])
+        return wrap(_held.__get__(self))
 
     @property
     def shape(self) -> Size:
@@ -149,13 +151,13 @@ class UninitializedTensorMixin:
 
     @data.setter
     def data(self, other: Tensor) -> None:
-        self.__dict__["_array"] = other._array
-        self.__dict__.pop("_storage", None)
+        _held.__set__(self, other._array)
+        self._storage = None
 
     @property
     def requires_grad(self) -> bool:
         """Whether it will require grad."""
-        return bool(self.__dict__.get("_requires_grad", False))
+        return bool(self._requires_grad)
 
     @requires_grad.setter
     def requires_grad(self, wanted: bool) -> None:
@@ -181,7 +183,7 @@ class UninitializedTensorMixin:
         sizes = (shape,) if isinstance(shape, int) else tuple(shape)
         array = np.empty(sizes, (dtype or self.dtype).numpy)
         self.__class__ = self.cls_to_become  # type: ignore[assignment]
-        self.__dict__.pop("_storage", None)
+        self._storage = None
         self._array = array
 
     def share_memory_(self) -> Any:
