@@ -69,7 +69,8 @@ def specification(spec: Any, found: Any = None) -> str:
 
 def _fields(value: Any, indent: str) -> str:
     if not dataclasses.is_dataclass(value):
-        return repr(value)
+        text = repr(value)
+        return text if len(text) <= 200 else text[:197] + "..."
     text = f"{type(value).__name__}("
     parts = []
     for each in dataclasses.fields(value):

@@ -30,8 +30,8 @@ A call is a function with its arguments, or an expression with the values of its
 A tensor is its shape and, after colons, its dtype and for integers the bound of their values; ()
 is a tensor of one number. What is no shape is a Python value (dim=-1), and so is a single integer,
 unless the function takes a tensor there (64:float32 is one in any case). Floats are random numbers
-between 0 and 1. Functions are looked for in torch, nn.functional,
-linalg, fft, special, and among the methods of tensors.
+between 0 and 1. Functions are looked for in nn.functional, torch,
+linalg, fft, special, and among the methods of tensors; torch.embedding is torch's own.
 
 TAPER_BACKEND=reference shows what numpy does instead of kernels; TAPER_TARGET=avx2 shows the code for
 another processor; TAPER_THREADS sets the threads. The peaks are measured once a machine and kept in
@@ -39,7 +39,7 @@ the cache folder; --peaks measures them again.
 """
 
 _SHAPE = re.compile(r"(\(\)|\d+(?:x\d+)*)(?::(\w+))?(?::(\d+))?")
-_PLACES = ("", "nn.functional", "linalg", "fft", "special", "Tensor")
+_PLACES = ("nn.functional", "", "linalg", "fft", "special", "Tensor")
 
 
 class Mistake(TaperError):
@@ -108,11 +108,12 @@ def _function(path: str) -> Callable[..., Any]:
     import taper
 
     first, _, rest = path.partition(".")
+    places: tuple[str, ...] = _PLACES
     if first in ("torch", "taper"):
-        path = rest
+        path, places = rest, ("",)
     elif first == "F":
         path = "nn.functional." + rest
-    for place in _PLACES:
+    for place in places:
         found: Any = taper
         for part in [p for p in [*place.split("."), *path.split(".")] if p]:
             found = getattr(found, part, None)
@@ -192,7 +193,7 @@ def _tensor(shape: re.Match[str], options: argparse.Namespace) -> Any:
 
 
 class _Names(dict[str, Any]):
-    """What an expression may name: its values, then all of taper, and nn.functional."""
+    """What an expression may name: its values, then what nn.functional and torch have."""
 
     def __missing__(self, name: str) -> Any:
         import taper
@@ -201,11 +202,10 @@ class _Names(dict[str, Any]):
             return taper
         if name == "F":
             return taper.nn.functional
-        for place in (taper, taper.nn.functional):
-            found = getattr(place, name, None)
-            if found is not None:
-                return found
-        raise KeyError(name)
+        found = taper.op.NAMESPACES["nn.functional"].get(name) or getattr(taper, name, None)
+        if found is None:
+            raise KeyError(name)
+        return found
 
 
 def _expression(

@@ -244,7 +244,10 @@ def _first(lines: list[str], most: int, what: str, text: str, section: str) -> s
     return "\n".join([*shown, f"... {count:,} lines in all: --section {section}"])
 
 
-_COUNTING = "FLOPs: a multiply-add is 2, exp and the like what their polynomials take. Bytes: every array once."
+_COUNTING = (
+    "FLOPs: a multiply-add is 2, exp and the like what their polynomials take.\n"
+    "Bytes: each array once; their peak is that of a copy, and reading alone may be faster."
+)
 _TITLES = {
     "formula": "Formula",
     "figures": "Figures",
@@ -263,7 +266,7 @@ def _step_name(step: Step) -> str:
     """Softmax: m.softmax; or Relu: forward, where the op calls no function of `m`."""
     name = step.name if step.name in ("forward", "derivative") else f"m.{step.name}"
     if step.op is None:
-        return step.name if " " in step.name else f"gradients: {name}"
+        return step.name if " " in step.name else name
     return f"{type(step.op).__name__}: {name}"
 
 
@@ -357,7 +360,7 @@ def _seconds(value: float) -> str:
 
 def _scaled(value: float) -> str:
     for unit, scale in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= scale:
+        if value >= 0.9995 * scale:
             number = value / scale
             return f"{number:.0f} {unit}" if number >= 100 else f"{number:.3g} {unit}"
     return f"{value:.3g} "

@@ -1,7 +1,7 @@
 """What happens in a call: which ops run, which functions of `m` they call, which kernels run in these.
 
-While a Recorder is active the ops of the registry have other `run` and `vjp`, which hand a recording
-namespace to the formulas, and kernels are watched (backends/llvm/watch.py). Every step is timed where
+While a Recorder is active the ops of the registry have another `run` and `vjp`, the namespace `m` has
+other functions, and kernels are watched (backends/llvm/watch.py). Every step is timed where
 it happens: it is run again, many times, and the shortest run counts. Outside of it nothing is changed.
 """
 
@@ -87,8 +87,9 @@ class Step:
 def program_of(spec: Any, operands: Any) -> tuple[Any, str]:
     """The program of an elementwise kernel; of Direct, the one for these operands and its name."""
     for number, variant in enumerate(getattr(spec, "variants", ())):
-        letters = [x.dtype.char if isinstance(x, np.ndarray) else "w" for x in operands]
-        if variant.kinds == "".join(letters):
+        given = [x for x in operands if x is not None]
+        letters = [x.dtype.char if isinstance(x, np.ndarray) else "w" for x in given]
+        if variant.kinds.replace("n", "") == "".join(letters):
             return variant.program, f"kernel{number}"
     return getattr(spec, "program", None), ""
 
@@ -112,6 +113,7 @@ class Recorder:
         self._open: list[_Frame] = []
         self._outside = [Step(None, phase, "outside of ops") for phase in (False, True)]
         self._paused = False
+        self._called = False  # whether a function of `m` was
         self._spent = 0.0
         self._times: dict[Any, float] = {}
         self._watch: Any = None
@@ -120,8 +122,6 @@ class Recorder:
     # ------------------------------------------------------------ switching on and off
 
     def __enter__(self) -> Recorder:
-        from taper.autograd.engine import ArrayLane
-
         with self._undo:
             for op in list(REGISTRY.values()):
                 self._replace(op, "run", self._recorded(op, "run"))
@@ -130,11 +130,14 @@ class Recorder:
                     self._replace(op, "direct", self._recorded_direct(op))
                 if op.vjp is not None:
                     self._replace(op, "vjp", self._recorded(op, "vjp"))
-            watched = Watched(ArrayLane.m, self)
-            lane = ArrayLane.m
-            ArrayLane.m = watched
-            self._undo.callback(setattr, ArrayLane, "m", lane)
-            if "llvm" in type(lane).__module__:
+            math = backends.math()
+            for op in REGISTRY.values():
+                if op.ufunc:  # a function that dispatch calls without the namespace
+                    getattr(math, op.ufunc)
+            for name, function in list(vars(math).items()):
+                if callable(function) and not isinstance(function, type) and name not in _OTHERS:
+                    self._replace(math, name, _Function(name, function, self))
+            if not is_reference():
                 from taper.backends.llvm.watch import Watch
 
                 self._watch = self._undo.enter_context(Watch(self._see))
@@ -149,8 +152,8 @@ class Recorder:
     ) -> None:
         self._undo.__exit__(kind, error, trace)
 
-    def _replace(self, op: Any, name: str, value: Any) -> None:
-        own = vars(op)
+    def _replace(self, owner: Any, name: str, value: Any) -> None:
+        own = vars(owner)
         had, before = name in own, own.get(name)
         own[name] = value
 
@@ -180,12 +183,11 @@ class Recorder:
         def run(m: Any, *operands: Any, **attrs: Any) -> Any:
             if self._paused or not getattr(m, "on_arrays", True):
                 return original(m, *operands, **attrs)
-            plain = m.plain if isinstance(m, Watched) else m
             self._enter_op(op)
             step = Step(op, self.backward, "derivative" if derivative else "forward")
             with self._frame(step) as frame:
-                made = original(Watched(plain, self), *operands, **attrs)
-            self._finish_op(frame, original, plain, operands, attrs, made)
+                made = original(m, *operands, **attrs)
+            self._finish_op(frame, original, m, operands, attrs, made)
             return made
 
         return run
@@ -212,8 +214,8 @@ class Recorder:
             self.ops.append((op, self.backward))
 
     @contextlib.contextmanager
-    def _frame(self, step: Step) -> Iterator[_Frame]:
-        frame = _Frame(step, len(self.steps))
+    def _frame(self, step: Step, of_function: bool = False) -> Iterator[_Frame]:
+        frame = _Frame(step, len(self.steps), of_function)
         self._open.append(frame)
         try:
             yield frame
@@ -227,7 +229,7 @@ class Recorder:
         step = frame.step
         if len(self.steps) > frame.first and not step.kernels:
             return
-        if step.op.view and step.name == "forward":
+        if not step.kernels and _are_views(made, operands):
             return
         step.inputs = tuple(described(x) for x in work.arrays_in(operands))
         step.outputs = tuple(described(x) for x in work.arrays_in(made))
@@ -243,8 +245,11 @@ class Recorder:
             used = [given[i] for i in sorted(read)]
         step.work = work.of_program(step.program, used, made)
         step.by, step.uses = by_numpy(step.op, step.name == "derivative")
+        self._called = False
         step.seconds = self._time(lambda: original(m, *operands, **attrs))
-        self.steps.append(step)
+        # What calls functions only when it runs again was given their results: it did no work.
+        if step.kernels or not self._called or len(self.steps) > frame.first:
+            self.steps.append(step)
 
     def _program(self, step: Step, operands: Any, attrs: Any) -> Any:
         """What an elementwise op does: by the kernel that ran, or as its formula says."""
@@ -261,15 +266,16 @@ class Recorder:
 
     def called(self, name: str, function: Any, args: Any, keywords: Any) -> Any:
         """Runs a function of `m` and records it."""
-        if self._paused:
+        self._called = True
+        if self._paused or (self._open and self._open[-1].of_function):
             return function(*args, **keywords)
         op = self._open[-1].step.op if self._open else None
         step = Step(op, self.backward, name)
-        with self._frame(step):
+        with self._frame(step, True):
             made = function(*args, **keywords)
         outputs = list(work.arrays_in(made))
         inputs = list(work.arrays_in((args, keywords)))
-        if not outputs or (not step.kernels and _is_view(made, inputs)):
+        if not step.kernels and _are_views(made, inputs):
             return made
         step.inputs = tuple(described(x) for x in inputs)
         step.outputs = tuple(described(x) for x in outputs)
@@ -288,18 +294,20 @@ class Recorder:
     def _see(self, address: int, kernel: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         from taper.backends.llvm import build, pool
 
-        if self._paused:
-            return kernel(*args)
         result = kernel(*args)
+        if self._paused:
+            return result
         step = self._open[-1].step if self._open else self._outside[self.backward]
         found = build.origin(address)
         if found is None:
             return result
         spec, function = found
+        if result is None and hasattr(spec, "variants"):
+            return result  # Direct does not take these operands
         workers = pool.address()
         parallel = bool(workers) and any(type(x) is int and x == workers for x in args)
-        shapes = tuple([x.shape if isinstance(x, np.ndarray) else 0 for x in args])
-        key = (address, parallel, shapes)
+        layouts = [(x.shape, x.strides) if isinstance(x, np.ndarray) else 0 for x in args]
+        key = (address, parallel, *layouts)
         seconds = self._times.get(key)
         if seconds is None:
             seconds = self._times[key] = self._time(lambda: kernel(*args))
@@ -332,10 +340,13 @@ class Recorder:
 class _Frame:
     step: Step
     first: int  # number of steps when it began
+    of_function: bool  # of `m`; what it calls in turn is part of it
 
 
-def _is_view(made: Any, inputs: list[Any]) -> bool:
-    return isinstance(made, np.ndarray) and any(np.may_share_memory(made, x) for x in inputs)
+def _are_views(made: Any, given: Any) -> bool:
+    """Whether all results lie in the memory of what was given: nothing was computed."""
+    sources = list(work.arrays_in(given))
+    return all(any(np.may_share_memory(x, s) for s in sources) for x in work.arrays_in(made))
 
 
 def named(name: str) -> tuple[str, tuple[str, ...]]:
@@ -345,6 +356,8 @@ def named(name: str) -> tuple[str, tuple[str, ...]]:
     """
     first, _, rest = name.partition(".")
     found: Any = getattr(reference.math, first)
+    if isinstance(found, _Function):
+        found = found.plain
     module = getattr(found, "__module__", None) or "numpy"
     if isinstance(found, np.ufunc) or module.startswith("numpy"):
         own = f"numpy.{getattr(found, '__name__', first)}" + (f".{rest}" if rest else "")
@@ -373,35 +386,21 @@ def _numpy_names(function: Any) -> tuple[str, ...]:
     return tuple(f"numpy.{n}" for n in dict.fromkeys(found) if n != "dtype")
 
 
-class Watched:
-    """A namespace `m` that records what is called."""
-
-    def __init__(self, plain: Any, recorder: Recorder) -> None:
-        self.plain, self._recorder = plain, recorder
-        self.on_arrays = True
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self.plain, name)
-        if not callable(found) or isinstance(found, type):
-            return found
-        made = self.__dict__[name] = _Function(name, found, self._recorder)
-        return made
-
-    def call(self, op: Any, *inputs: Any, **attrs: Any) -> Any:
-        """Runs another op, recorded as well."""
-        out = op.run(self, *inputs, **attrs)
-        return out if op.outputs > 1 or type(out) is np.ndarray else np.asarray(out)
+# Of the namespace, what computes nothing itself.
+_OTHERS = ("call", "fuse", "ufunc", "update_rule")
 
 
 class _Function:
+    """A function of `m` that records its calls."""
+
     def __init__(self, name: str, plain: Any, recorder: Recorder) -> None:
-        self._name, self._plain, self._recorder = name, plain, recorder
+        self._name, self.plain, self._recorder = name, plain, recorder
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
-        return self._recorder.called(self._name, self._plain, args, keywords)
+        return self._recorder.called(self._name, self.plain, args, keywords)
 
     def __getattr__(self, name: str) -> Any:  # add.reduce
-        found = getattr(self._plain, name)
+        found = getattr(self.plain, name)
         if not callable(found):
             return found
         return _Function(f"{self._name}.{name}", found, self._recorder)

@@ -309,6 +309,29 @@ def _recurrent_grad(lstm: bool) -> Callable[..., tuple[int, str]]:
     return count
 
 
+def _attention(
+    out: Any, query: Array, key: Array, value: Array, mask: Any, scale: float, causal: bool
+) -> tuple[int, str]:
+    queries, keys = query.size // max(query.shape[-1], 1), key.shape[-2]
+    each = 2 * (query.shape[-1] + value.shape[-1]) + 5 + (mask is not None) + _exp(query)
+    return queries * keys * each, _NO_CAUSE if causal else ""
+
+
+def _attention_grad(
+    out: Any, grad: Array, made: Array, kept: Array, query: Array, key: Array, value: Array,
+    mask: Any, scale: float, causal: bool, needs: Any,
+) -> tuple[int, str]:  # fmt: skip
+    # The scores again; the gradients of value, of the weights, of query and of key.
+    pairs = query.size // max(query.shape[-1], 1) * key.shape[-2]
+    inner, outer = query.shape[-1], value.shape[-1]
+    of_scores = needs[0] or needs[1] or needs[3]
+    products = inner * (1 + needs[0] + needs[1]) + outer * (needs[2] + of_scores)
+    arithmetic = 3 + _exp(query) + 3 * of_scores
+    return pairs * (2 * products + arithmetic), _NO_CAUSE if causal else ""
+
+
+_NO_CAUSE = "whole matrix of scores, of which a causal mask leaves out half"
+
 # name -> f(result, *arguments): the operations, or (operations, what they leave out).
 _COUNTS: dict[str, Callable[..., Any]] = {
     "linear": _linear,
@@ -317,6 +340,8 @@ _COUNTS: dict[str, Callable[..., Any]] = {
     "log_softmax": _log_softmax,
     "softmax_grad": _softmax_grad,
     "log_softmax_grad": _log_softmax_grad,
+    "attention": _attention,
+    "attention_grad": _attention_grad,
     "softmax_loss": _softmax_loss,
     "softmax_loss_grad": _softmax_loss_grad,
     "normalize_rows": _normalize,
