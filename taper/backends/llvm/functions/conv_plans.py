@@ -6,24 +6,22 @@ functions/conv.py remembers what is made here, and imports this file when the fi
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from taper.backends.convolution import out_size
-from taper.backends.llvm import build, call, conv_winograd, pool
+from taper.backends.llvm import call, conv_winograd
 from taper.backends.llvm.conv import Forward
 from taper.backends.llvm.conv_adjoints import InputGrad, WeightGrad
 from taper.backends.llvm.conv_shape import Shape
 from taper.backends.llvm.functions.conv import ELEMENTS, known
+from taper.backends.llvm.functions.ranges import Ranged, cut
 from taper.backends.llvm.machine import host
 
 Sizes = tuple[int, ...]
 Array = np.ndarray
 
-# Ranges that a batch is cut into at most; each has scratch of its own.
-_RANGES = 32
 # Products of a batch from which on handing ranges to threads pays.
 _PARALLEL = 1_000_000
 
@@ -53,10 +51,6 @@ def _shape(
     return Shape(channels, outputs, size, out, kernel, stride, padding, dilation, groups)  # type: ignore[arg-type]  # two sizes each
 
 
-def _entry(library: build.Library, name: str) -> Callable[..., None]:
-    return call.builtin(f"{type(library.spec).__name__}_{name}", library.addresses[name])
-
-
 def strategy(shape: Shape, dtype: np.dtype) -> str:
     """What is asked for; empty for the kernels' own choice."""
     if os.environ.get("TAPER_WINOGRAD") != "1":
@@ -68,58 +62,43 @@ def strategy(shape: Shape, dtype: np.dtype) -> str:
     return "winograd" if suits else ""
 
 
-class _Convolve:
+class _Convolve(Ranged):
     """A kernel that packs a weight and runs over images, ready to be called."""
 
-    __slots__ = ("element", "entry", "library", "out", "pack", "products", "scratch", "spare")
+    __slots__ = ("out", "pack")
 
     def __init__(self, spec: Forward | InputGrad, out: Sizes, dtype: np.dtype) -> None:
-        self.library = build.library(spec)  # the code lives as long as it is held
-        self.pack = _entry(self.library, "pack_entry")
-        self.entry = _entry(self.library, "entry")
-        self.out, self.element, self.products = out, dtype, spec.shape.products
-        self.scratch = spec.scratch(host(), 1)
-        self.spare = spec.scratch(host(), 2) - self.scratch
+        super().__init__(spec, dtype, spec.shape.products, _PARALLEL)
+        self.pack = self.exported("pack_entry")
+        self.out = out
 
     def __call__(self, x: Array, w: Array, *bias: Array) -> Array:
         images = len(x)
-        piece = -(-images // _RANGES)
-        ranges = -(-images // piece)
-        threads = pool.address() if images * self.products > _PARALLEL else 0
+        piece, ranges = cut(images)
+        threads, scratch = self.room(images, ranges)
         y = np.empty((images, *self.out), self.element)
-        own = self.scratch + (ranges - 1) * self.spare if threads else self.scratch
-        scratch = np.empty(own, self.element)
         self.pack(w, scratch)
         self.entry(threads, x, *bias, y, scratch, piece, images, ranges)
         return y
 
 
-class _WeightGrad:
+class _WeightGrad(Ranged):
     """The kernel of the weight's gradient, ready to be called."""
 
-    __slots__ = (
-        "element", "entry", "finish", "library", "outputs", "piece", "products", "scratch", "spare", "sums",
-        "w",
-    )  # fmt: skip
+    __slots__ = ("finish", "outputs", "piece", "sums", "w")
 
     def __init__(self, spec: WeightGrad, w: Sizes, dtype: np.dtype) -> None:
-        self.library = build.library(spec)  # the code lives as long as it is held
-        self.entry = _entry(self.library, "entry")
-        self.finish = _entry(self.library, "finish_entry")
-        self.w, self.outputs, self.element = w, w[0], dtype
-        self.piece, self.products = spec.piece, spec.shape.products
-        self.sums = spec.sums(host())
-        self.scratch = spec.scratch(host(), 1)
-        self.spare = spec.scratch(host(), 2) - self.scratch
+        super().__init__(spec, dtype, spec.shape.products, _PARALLEL)
+        self.finish = self.exported("finish_entry")
+        self.w, self.outputs = w, w[0]
+        self.piece, self.sums = spec.piece, spec.sums(host())
 
     def __call__(self, x: Array, grad: Array) -> tuple[Array, Array]:
         images = len(x)
         piece = self.piece(images)
         ranges = -(-images // piece)
+        threads, scratch = self.room(images, ranges)
         sums = np.empty(ranges * self.sums, self.element)
-        threads = pool.address() if images * self.products > _PARALLEL else 0
-        own = self.scratch + (ranges - 1) * self.spare if threads else self.scratch
-        scratch = np.empty(own, self.element)
         dw, db = np.empty(self.w, self.element), np.empty(self.outputs, self.element)
         self.entry(threads, x, grad, sums, scratch, piece, images, ranges)
         self.finish(sums, dw, db, ranges)
