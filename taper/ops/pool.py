@@ -7,11 +7,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from taper.dispatch import apply
 from taper.errors import ShapeError
 from taper.op import Opaque, op, public
 from taper.ops.pool_shapes import pooled_size, sizes
-from taper.ops.window import Sizes
+from taper.ops.window import Sizes, widened
 from taper.tensor import Tensor
 
 # ---------------------------------------------------------------- the ops
@@ -55,11 +57,72 @@ class MaxPool3d(_MaxPool):
     node_name = "MaxPool3DWithIndicesBackward0"
 
 
-class _MaxPoolIndices(_MaxPool):
+class PickFrom(Opaque):
+    """The elements of input at positions `index` of its last `rank` dimensions, flattened."""
+
+    name = "pick"
+    saves = ("input", "index")
+
+    def forward(self, m: Any, input: Any, index: Any, *, rank: Any) -> Any:
+        return m.pick(input, index, rank)
+
+    def vjp(self, m: Any, grad: Any, out: Any, input: Any, index: Any, *, rank: Any) -> Any:
+        size = tuple(input.shape)[len(input.shape) - rank :]
+        return m.call(Place, grad, index, input, size=size), None
+
+
+@op
+class Pick(PickFrom):
+    """Without a pool's name."""
+
+    node_name = "TakeBackward0"
+
+
+@op
+class Place(Opaque):
+    """Zeros with input added at positions `index` of the flattened last dimensions `size`.
+
+    `like` is what was pooled. The result does not depend on it, but in PyTorch has a gradient of
+    zeros for it; it may be None.
+    """
+
+    saves = ("index", "like.shape")
+
+    def forward(self, m: Any, input: Any, index: Any, like: Any, *, size: Any) -> Any:
+        rank = len(size)
+        lead = input.shape[: input.ndim - rank]
+        given = widened(input)
+        if not index.size:
+            return np.zeros((*lead, *size), input.dtype)
+        planes = math.prod(lead)
+        zeros = np.zeros((planes, math.prod(size)), given.dtype)
+        made = m.scatter_add(zeros, index.reshape(planes, -1), given.reshape(planes, -1), 1)
+        return made.reshape(*lead, *size).astype(input.dtype, copy=False)
+
+    def vjp(
+        self,
+        m: Any,
+        grad: Any,
+        out: Any,
+        input: Any,
+        index: Any,
+        like: Any,
+        *,
+        needs: Any,
+        size: Any,
+    ) -> Any:
+        picked = m.call(Pick, grad, index, rank=len(size)) if needs[0] else None
+        return picked, None, m.zeros(tuple(like), grad.dtype) if needs[2] else None
+
+
+class _MaxPoolIndices(Opaque):
     """Maximum of every window, and where it is in the flattened input."""
 
+    name = "max_pool"
     outputs = 2
+    saved_from = 1
     differentiable = (True, False)
+    saves = ("input", "out")
 
     def forward(
         self, m: Any, input: Any, *, kernel: Any, stride: Any, padding: Any, dilation: Any, out: Any
@@ -67,8 +130,9 @@ class _MaxPoolIndices(_MaxPool):
         index = m.max_index(input, kernel, stride, padding, dilation, out)
         return m.pick(input, index, len(kernel)), index
 
-    def vjp(self, m: Any, grad: Any, result: Any, input: Any, **geometry: Any) -> Any:
-        return m.call(MaxPoolGrad, grad[0], input, **geometry)
+    def vjp(self, m: Any, grad: Any, result: Any, input: Any, *, out: Any, **geometry: Any) -> Any:
+        size = tuple(input.shape)[len(input.shape) - len(out) :]
+        return m.call(Place, grad[0], result[0], input, size=size)
 
 
 @op

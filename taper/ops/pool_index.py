@@ -15,104 +15,46 @@ from taper.backends.pooling_uneven import fractional_index, rows_of
 from taper.dispatch import apply
 from taper.errors import ShapeError
 from taper.op import Opaque, op, public
-from taper.ops.pool import AVG, MAX_INDICES
-from taper.ops.window import Sizes, integers, widened
+from taper.ops.pool import AVG, MAX_INDICES, Pick, PickFrom
+from taper.ops.window import Sizes, integers
 from taper.tensor import Tensor
 
 # ---------------------------------------------------------------- the ops
 
 
-class _Pick(Opaque):
-    """The elements of input at positions `index` of its last `rank` dimensions, flattened."""
-
-    name = "pick"
-    saves = ("input", "index")
-
-    def forward(self, m: Any, input: Any, index: Any, *, rank: Any) -> Any:
-        return m.pick(input, index, rank)
-
-    def vjp(self, m: Any, grad: Any, out: Any, input: Any, index: Any, *, rank: Any) -> Any:
-        size = tuple(input.shape)[len(input.shape) - rank :]
-        return m.call(Place, grad, index, input, size=size), None
-
-
 @op
-class Pick(_Pick):
-    """Without a pool's name."""
-
-    node_name = "TakeBackward0"
-
-
-@op
-class AdaptiveMaxPool1d(_Pick):
+class AdaptiveMaxPool1d(PickFrom):
     """Of a signal, which PyTorch pools as an image of height 1."""
 
     node_name = "SqueezeBackward1"
 
 
 @op
-class AdaptiveMaxPool2d(_Pick):
+class AdaptiveMaxPool2d(PickFrom):
     """Of an image."""
 
     node_name = "AdaptiveMaxPool2DBackward0"
 
 
 @op
-class AdaptiveMaxPool3d(_Pick):
+class AdaptiveMaxPool3d(PickFrom):
     """Of a volume."""
 
     node_name = "AdaptiveMaxPool3DBackward0"
 
 
 @op
-class FractionalMaxPool2d(_Pick):
+class FractionalMaxPool2d(PickFrom):
     """Of an image."""
 
     node_name = "FractionalMaxPool2DBackward0"
 
 
 @op
-class FractionalMaxPool3d(_Pick):
+class FractionalMaxPool3d(PickFrom):
     """Of a volume."""
 
     node_name = "FractionalMaxPool3DBackward0"
-
-
-@op
-class Place(Opaque):
-    """Zeros with input added at positions `index` of the flattened last dimensions `size`.
-
-    `like` is what was pooled. The result does not depend on it, but in PyTorch has a gradient of
-    zeros for it; it may be None.
-    """
-
-    saves = ("index", "like.shape")
-
-    def forward(self, m: Any, input: Any, index: Any, like: Any, *, size: Any) -> Any:
-        rank = len(size)
-        lead = input.shape[: input.ndim - rank]
-        given = widened(input)
-        if not index.size:
-            return np.zeros((*lead, *size), input.dtype)
-        planes = math.prod(lead)
-        zeros = np.zeros((planes, math.prod(size)), given.dtype)
-        made = m.scatter_add(zeros, index.reshape(planes, -1), given.reshape(planes, -1), 1)
-        return made.reshape(*lead, *size).astype(input.dtype, copy=False)
-
-    def vjp(
-        self,
-        m: Any,
-        grad: Any,
-        out: Any,
-        input: Any,
-        index: Any,
-        like: Any,
-        *,
-        needs: Any,
-        size: Any,
-    ) -> Any:
-        picked = m.call(Pick, grad, index, rank=len(size)) if needs[0] else None
-        return picked, None, m.zeros(tuple(like), grad.dtype) if needs[2] else None
 
 
 class _Unpool(Opaque):

@@ -15,8 +15,6 @@ from taper.backends.llvm import call
 from taper.backends.llvm.functions.conv import ELEMENTS, convolution_transposed
 from taper.backends.llvm.functions.gather import scatter_add
 from taper.backends.llvm.functions.pool_uneven import max_index, pick
-from taper.backends.llvm.functions.gather import scatter_add
-from taper.backends.llvm.functions.pool_uneven import max_index, pick
 from taper.backends.llvm.functions.ranges import Ranged, cut
 from taper.backends.llvm.pooling import (
     MOST_POSITIONS,
@@ -29,9 +27,6 @@ from taper.backends.llvm.pooling import (
 
 Sizes = tuple[int, ...]
 Array = np.ndarray
-
-# Windows in a row, and positions in a window, that leave most lanes of a vector of windows empty.
-_FEW, _LARGE = 4, 16
 
 # Windows in a row, and positions in a window, that leave most lanes of a vector of windows empty.
 _FEW, _LARGE = 4, 16
@@ -66,33 +61,6 @@ class _Run(Ranged):
         threads, scratch = self.room(planes, ranges)
         self.entry(threads, *arrays, scratch, piece, planes, ranges)
         return arrays[-1]
-
-
-class _ByIndex:
-    """A maximum, or its adjoint, by the positions of the maxima: of windows so large that few are in a
-    row, where vectors of windows would be empty.
-    """
-
-    __slots__ = ("geometry",)
-
-    def __init__(self, *geometry: Sizes) -> None:
-        self.geometry = geometry
-
-    @staticmethod
-    def suits(kernel: Sizes, dilation: Sizes, out: Sizes) -> bool:
-        """Whether it is the quicker way."""
-        positions = np.prod(kernel)
-        large = positions > MOST_POSITIONS or (out[-1] < _FEW and positions >= _LARGE)
-        return bool(large and len(kernel) <= 2 and set(dilation) == {1} and 0 not in out)
-
-    def __call__(self, planes: int, *arrays: Array) -> Array:
-        *grad, x, made = arrays
-        index = max_index(x, *self.geometry)
-        if not grad:
-            return pick(x, index, len(self.geometry[0]))
-        shape, flat = made.shape, index.reshape(planes, -1)
-        zeros = np.zeros((planes, made.size // planes), made.dtype)
-        return scatter_add(zeros, flat, grad[0].reshape(planes, -1), 1).reshape(shape)
 
 
 class _ByIndex:
