@@ -111,11 +111,10 @@ def busiest_block(text: str, symbol: str = "") -> list[str]:
 
 
 def _without_phis(block: list[str]) -> list[str]:
+    """The block without the values that its loop carries, and without addresses."""
     carried = sum(" = phi " in line for line in block)
-    if carried < 3:
-        return block
-    label, *rest = [line for line in block if " = phi " not in line]
-    return [label, f"  ... {carried} values that the loop carries", *rest]
+    label, *rest = [x for x in block if " = phi " not in x and " = getelementptr " not in x]
+    return [label, f"  ... {carried} values that a loop carries, and addresses, are left out", *rest]
 
 
 def inner_loops(text: str) -> list[list[str]]:

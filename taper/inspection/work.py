@@ -373,9 +373,25 @@ _COUNTS: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
+# Of functions that touch some slices of an array only, what they move.
+_TOUCHED: dict[str, Callable[..., int]] = {
+    **dict.fromkeys(
+        ("take_slices", "gather"), lambda out, x, index, *_, **__: index.nbytes + 2 * out.nbytes
+    ),
+    # A slice is read, added to and written; the copy that this happens in is numpy's.
+    **dict.fromkeys(
+        ("add_slices", "scatter_add"),
+        lambda out, x, index, source, *_, **__: index.nbytes + 3 * source.nbytes,
+    ),
+    "sum_rows": lambda out, values, index, *_, **__: index.nbytes + 3 * values.nbytes,
+}
+
+
 def of_function(name: str, args: Any, keywords: dict[str, Any], made: Any) -> Work:
     """The work of `m.name(*args, **keywords)`, which gave `made`."""
     size = moved((*args, *keywords.values(), made))
+    if name in _TOUCHED:
+        size = _TOUCHED[name](made, *args, **keywords)
     if name in _MOVES:
         return Work(0, size)
     counted = _COUNTS.get(name)

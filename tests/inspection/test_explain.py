@@ -36,7 +36,7 @@ def test_a_product_names_its_kernel_and_counts_its_operations():
 
     (step,) = found.steps
     assert step.name == "linear" and not step.backward
-    assert type(step.kernels[0].spec).__name__ == "Gemm"
+    assert type(step.kernels[0].spec).__name__ in ("Gemm", "DirectProduct")
     assert found.operations == 2 * 64 * 32 * 150 + 64 * 32
     assert step.work.bytes == 4 * (64 * 150 + 32 * 150 + 32 + 64 * 32)
     assert (
