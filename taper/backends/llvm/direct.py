@@ -27,14 +27,14 @@ from taper.backends.llvm.text import Function, Module, Pointer, Value
 MOST = 1 << 16
 
 # Bytes from an array object's start to its fields, after PyObject_HEAD and the data address.
-_HEADER = object.__basicsize__
-_NDIM, _SHAPE, _DTYPE, _FLAGS = (_HEADER + 8 * i for i in (1, 2, 5, 6))
-_TYPE = _HEADER - 8
+HEADER = object.__basicsize__
+NDIM, SHAPE, STRIDES, DTYPE, FLAGS = (HEADER + 8 * i for i in (1, 2, 3, 5, 6))
+TYPE = HEADER - 8
 _READY = 0x0001 | 0x0100  # numpy's flags C_CONTIGUOUS and ALIGNED
-_ITEMS = _HEADER + 8  # of a tuple
+_ITEMS = HEADER + 8  # of a tuple
 
 # What the machine code finds in its owner, an array of addresses.
-_NONE, _ARRAY, _NEW, _FLOAT, _INT, _DTYPES = range(6)
+NONE, ARRAY, _NEW, _FLOAT, _INT, DTYPES = range(6)
 CODES = "fdil?"
 
 
@@ -84,38 +84,38 @@ class Direct:
         entry = module.function(
             "entry", "ptr", False, ("owner", "args"), owner="ptr", args="ptr", nargs="i64"
         )
-        table = _field(entry, entry.pointer("owner", "i8"), _HEADER, "ptr").pointer("ptr")
+        table = field(entry, entry.pointer("owner", "i8"), HEADER, "ptr").pointer("ptr")
         for number, variant in enumerate(self.variants):
             kernel = variant.pointwise.write_kernel(module, f"kernel{number}", True)
             following = entry.label("next")
             self._write_variant(entry, table, variant, kernel, following)
             entry.begin(following)
-        _return_none(entry, table)
+        return_none(entry, table)
 
     def _write_variant(
         self, f: Function, table: Pointer, variant: Variant, kernel: Function, following: str
     ) -> None:
         kinds = variant.kinds
         held = [f.pointer("args", "ptr").load(i).pointer("i8") for i in range(len(kinds))]
-        _require(f, f.arg("nargs").equals(len(kinds)), following)
+        require(f, f.arg("nargs").equals(len(kinds)), following)
         arrays = [x for x, kind in zip(held, kinds, strict=True) if kind in CODES]
         codes = [kind for kind in kinds if kind in CODES]
         for x, kind in zip(held, kinds, strict=True):
             if kind == "n":
-                _require(f, x.address.equals(table.load(_NONE)), following)
+                require(f, x.address.equals(table.load(NONE)), following)
         for x, code in zip(arrays, codes, strict=True):
-            _require(f, _field(f, x, _TYPE, "ptr").equals(table.load(_ARRAY)), following)
-            dtype = table.load(_DTYPES + CODES.index(code))
-            flags = _field(f, x, _FLAGS, "i32") & _READY
-            right = _field(f, x, _DTYPE, "ptr").equals(dtype) & flags.equals(_READY)
-            _require(f, right, following)
+            require(f, field(f, x, TYPE, "ptr").equals(table.load(ARRAY)), following)
+            dtype = table.load(DTYPES + CODES.index(code))
+            flags = field(f, x, FLAGS, "i32") & _READY
+            right = field(f, x, DTYPE, "ptr").equals(dtype) & flags.equals(_READY)
+            require(f, right, following)
         first = arrays[0]
-        ndim = _field(f, first, _NDIM, "i32")
-        shape = _field(f, first, _SHAPE, "ptr").pointer("i64")
+        ndim = field(f, first, NDIM, "i32")
+        shape = field(f, first, SHAPE, "ptr").pointer("i64")
         others = []
         for x in arrays[1:]:
-            _require(f, _field(f, x, _NDIM, "i32").equals(ndim), following)
-            others.append(_field(f, x, _SHAPE, "ptr").pointer("i64"))
+            require(f, field(f, x, NDIM, "i32").equals(ndim), following)
+            others.append(field(f, x, SHAPE, "ptr").pointer("i64"))
         one, same = f.const(1, "i64"), f.const(True, "i1")
 
         def step(d: Value, size: Value, same: Value) -> tuple[Value, Value]:
@@ -125,14 +125,14 @@ class Direct:
             return size * extent, same
 
         size, same = f.loop(0, ndim.cast("sext", "i64"), step, init=(one, same))
-        _require(f, same & (size <= MOST), following)
+        require(f, same & (size <= MOST), following)
         numbers = [
             _number(f, table, x, following)
             for x, kind in zip(held, kinds, strict=True)
             if kind == "w"
         ]
-        results = [_new_array(f, table, code, ndim, shape) for code in variant.program.dtypes]
-        data = [_field(f, x, _HEADER, "ptr") for x in [*arrays, *results]]
+        results = [new_array(f, table, code, ndim, shape) for code in variant.program.dtypes]
+        data = [field(f, x, HEADER, "ptr") for x in [*arrays, *results]]
         f.call(kernel, *data, *numbers, 0, size)
         if len(results) == 1:
             f.ret(results[0].address)
@@ -153,11 +153,11 @@ def _fits(kind: str, x: Any) -> bool:
     return type(x) is np.ndarray and x.dtype.char == kind and bool(x.flags.c_contiguous)
 
 
-def _field(f: Function, x: Pointer, offset: int, kind: str) -> Value:
+def field(f: Function, x: Pointer, offset: int, kind: str) -> Value:
     return x.at(offset).as_(kind).load()
 
 
-def _require(f: Function, condition: Value, otherwise: str) -> None:
+def require(f: Function, condition: Value, otherwise: str) -> None:
     """Goes on if the condition holds, else at the block `otherwise`."""
     onwards = f.label("onwards")
     f.line(f"br i1 {condition.name}, label %{onwards}, label %{otherwise}")
@@ -175,13 +175,13 @@ def _or_return_null(f: Function, x: Value) -> None:
 
 def _number(f: Function, table: Pointer, x: Pointer, following: str) -> Value:
     """The value of a Python float, or of an int that a double holds exactly."""
-    kind = _field(f, x, _TYPE, "ptr")
+    kind = field(f, x, TYPE, "ptr")
     is_float = kind.equals(table.load(_FLOAT))
-    _require(f, is_float | kind.equals(table.load(_INT)), following)
+    require(f, is_float | kind.equals(table.load(_INT)), following)
     floating, integer, after = f.label("float"), f.label("int"), f.label("number")
     f.line(f"br i1 {is_float.name}, label %{floating}, label %{integer}")
     f.begin(floating)
-    value = _field(f, x, _HEADER, "double")
+    value = field(f, x, HEADER, "double")
     f.branch(after)
     f.begin(integer)
     overflow = f.local(1, "i32")
@@ -198,21 +198,21 @@ def _number(f: Function, table: Pointer, x: Pointer, following: str) -> Value:
     )
 
 
-def _new_array(f: Function, table: Pointer, code: str, ndim: Value, shape: Pointer) -> Pointer:
-    dtype = table.load(_DTYPES + CODES.index(code))
+def new_array(f: Function, table: Pointer, code: str, ndim: Value, shape: Pointer) -> Pointer:
+    dtype = table.load(DTYPES + CODES.index(code))
     count = dtype.pointer("i64")
     count.store(count.load() + 1)  # numpy takes over a reference
     null = f.const(0, "ptr")
     made = f.call_address(
-        table.load(_NEW), "ptr", table.load(_ARRAY), dtype, ndim, shape.address, null, null,
+        table.load(_NEW), "ptr", table.load(ARRAY), dtype, ndim, shape.address, null, null,
         f.const(0, "i32"), null,
     )  # fmt: skip
     _or_return_null(f, made)
     return made.pointer("i8")
 
 
-def _return_none(f: Function, table: Pointer) -> None:
-    none = table.load(_NONE)
+def return_none(f: Function, table: Pointer) -> None:
+    none = table.load(NONE)
     if not call.IMMORTAL_NONE:
         count = none.pointer("i64")
         count.store(count.load() + 1)
@@ -248,13 +248,13 @@ def readable() -> bool:
         return False
     probe = np.zeros((3, 4), np.float32)
     at = id(probe)
-    shape = ctypes.c_void_p.from_address(at + _SHAPE).value or 0
+    shape = ctypes.c_void_p.from_address(at + SHAPE).value or 0
     return (
-        ctypes.c_int.from_address(at + _NDIM).value == 2
+        ctypes.c_int.from_address(at + NDIM).value == 2
         and [ctypes.c_int64.from_address(shape + 8 * d).value for d in range(2)] == [3, 4]
-        and ctypes.c_void_p.from_address(at + _DTYPE).value == id(probe.dtype)
-        and ctypes.c_int.from_address(at + _FLAGS).value & _READY == _READY
-        and ctypes.c_void_p.from_address(at + _TYPE).value == id(np.ndarray)
+        and ctypes.c_void_p.from_address(at + DTYPE).value == id(probe.dtype)
+        and ctypes.c_int.from_address(at + FLAGS).value & _READY == _READY
+        and ctypes.c_void_p.from_address(at + TYPE).value == id(np.ndarray)
     )
 
 

@@ -30,7 +30,7 @@ from taper.backends.llvm.tile import VECS, heights, most_rows, tile
 
 # Bytes of a tile's row of A in a block of k. Twice as many gain 1 % at most where k runs along A and
 # lose 3 % where rows do (1024^3, both dtypes, on a Zen 4).
-_BLOCK_K = 1536
+BLOCK_K = 1536
 # Rows this many bytes apart compete for the same few sets of the first-level cache.
 _ALIAS = 2048
 
@@ -107,7 +107,7 @@ class Gemm:
         size = SIZES[words.kind]
         lanes = machine.lanes(size)
         width = VECS * lanes
-        most = _BLOCK_K // size * words.steps
+        most = BLOCK_K // size * words.steps
         block_k = _up(-(-k // max(1, -(-k // most))), lanes) if k > most else max(k, 1)
         padded = _up(-(-block_k // words.steps), lanes)
         block_n = max(width, self._room(machine) // padded // width * width)
@@ -135,7 +135,7 @@ class Gemm:
     def workspace(self, machine: Machine) -> int:
         """Elements of scratch memory that the kernel wants, for a block of B."""
         lanes = machine.lanes(SIZES[self.element])
-        panel = VECS * lanes * _up(_BLOCK_K // SIZES[self.element], lanes)
+        panel = VECS * lanes * _up(BLOCK_K // SIZES[self.element], lanes)
         return max(panel, self._room(machine))
 
     def _room(self, machine: Machine) -> int:
@@ -362,7 +362,7 @@ class Writer:
     def rows_room(self) -> int:
         """Elements of the copy of a tile's rows of A."""
         rows = _up(self.most, self.lanes)
-        return rows * (_BLOCK_K // SIZES[self.element] + 3 * self.lanes)
+        return rows * (BLOCK_K // SIZES[self.element] + 3 * self.lanes)
 
     def strip(self) -> Function:
         """`count` tiles of one height, one below the other, over all panels of the block."""

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from taper.backends import products as reference
-from taper.backends.llvm import call, dots, pool
+from taper.backends.llvm import call, direct, dots, pool
+from taper.backends.llvm.direct_product import DirectProduct
 from taper.backends.llvm.dots import Dots
 from taper.backends.llvm.gemm import KINDS, Gemm, Plan
 from taper.backends.llvm.loaded import kept_library
@@ -220,8 +221,21 @@ _linear_plans, _matrix_plans = Plans(_linear_plan), Plans(_matrix_plan)
 _batch_plans = Plans(_batch_plan)
 
 
+@functools.cache
+def _directly(name: str) -> Callable[..., Array | None]:
+    """The built-in of small products of float32; it gives None for others."""
+    if not direct.readable():
+        return lambda *operands: None
+    table = np.append(direct.table(), _workspace("float", False).ctypes.data)
+    address = kept_library(DirectProduct("float")).addresses[name]
+    return call.builtin(name, address, table)
+
+
 def linear(x: Array, w: Array, bias: Array | None) -> Array:
     """x @ w.T + bias. The caller has made sure that sizes and dtypes fit."""
+    made = _directly("linear")(x, w, bias)
+    if made is not None:
+        return made
     rows, dtype = len(x), x.dtype
     plan = _linear_plans[
         dtype, x.strides, w.shape, w.strides, rows == 1, None if bias is None else bias.strides
@@ -238,6 +252,9 @@ def linear(x: Array, w: Array, bias: Array | None) -> Array:
 
 def matmul(x: Array, y: Array) -> Array:
     """x @ y with numpy's rules for vectors and batches."""
+    found = _directly("matmul")(x, y)
+    if found is not None:
+        return found
     dtype = x.dtype
     if x.ndim == 2 and y.ndim == 2:
         rows, shape = len(x), y.shape
