@@ -90,8 +90,17 @@ _FAMILIES = (
 )
 
 
+def _evaluate(formula: Callable[..., Any], *operands: Any) -> Any:
+    """`formula(m, *operands)`, whose result has as many elements as its operands broadcast to."""
+    return formula(math, *operands)
+
+
 def _fuse(op: Any) -> None:
     """Prepares an op whose elements are computed by themselves. numpy runs it step by step."""
+
+
+def _tape(*classes: Any) -> None:
+    """Built-ins that make tensors and nodes: there are none, so Python makes them."""
 
 
 def _update_rule(*rule: Any) -> bool:
@@ -130,6 +139,8 @@ math.__dict__.update(
     draws={},  # kernels of random fills by name: generator/kernels.py
     update_rule=_update_rule,
     fuse=_fuse,
+    tape=_tape,
+    evaluate=_evaluate,
     linear=linear,
     matmul=matmul,
 )

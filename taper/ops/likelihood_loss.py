@@ -26,6 +26,23 @@ from taper.tensor import Tensor
 
 _NOT_REAL = "ciub"
 
+# ---------------------------------------------------------------- of one element
+
+
+def _cross_entropy(m: Any, x: Any, y: Any) -> Any:
+    # Logarithms are kept above -100, so that a sure but wrong answer costs a finite amount.
+    return m.maximum(m.log1p(-x), -100) * (y - 1) - m.maximum(m.log(x), -100) * y
+
+
+def _cross_entropy_with_logits(m: Any, x: Any, y: Any, weight: Any, pos_weight: Any) -> Any:
+    # log(1 + exp(-x)) = log1p(exp(-|x|)) + max(-x, 0)
+    softplus = m.log1p(m.exp(-m.absolute(x))) - m.minimum(x, 0)
+    if pos_weight is not None:
+        softplus = softplus * ((pos_weight - 1) * y + 1)
+    loss = (1 - y) * x + softplus
+    return loss if weight is None else loss * weight
+
+
 # ---------------------------------------------------------------- the ops
 
 
@@ -40,15 +57,13 @@ class BinaryCrossEntropy(Opaque):
         x, y = widened(input), widened(target)
         if y.size and not (np.minimum.reduce(y, None) >= 0 and np.maximum.reduce(y, None) <= 1):
             raise RuntimeError("all elements of target should be between 0 and 1")
-        # Logarithms are kept above -100, so that a sure but wrong answer costs a finite amount.
-        loss = np.maximum(np.log1p(-x), -100) * (y - 1)
-        loss -= np.maximum(np.log(x), -100) * y
+        loss = m.evaluate(_cross_entropy, x, y)
         # Outside [0, 1] one of the logarithms is nan.
         if loss.size and np.isnan(np.minimum.reduce(loss, None)):
             raise RuntimeError("all elements of input should be between 0 and 1")
         if weight is not None:
             loss = loss * widened(weight)
-        return folded(loss, reduction, input.dtype)
+        return folded(m, loss, reduction, input.dtype)
 
     def vjp(
         self,
@@ -88,19 +103,9 @@ class BinaryCrossEntropyWithLogits(Opaque):
     def forward(
         self, m: Any, input: Any, target: Any, weight: Any, pos_weight: Any, *, reduction: Any
     ) -> Any:
-        x, y = widened(input), widened(target)
-        # log(1 + exp(-x)) = log1p(exp(-|x|)) + max(-x, 0)
-        softplus = np.asarray(np.abs(x))
-        np.negative(softplus, out=softplus)
-        np.log1p(np.exp(softplus, out=softplus), out=softplus)
-        softplus -= np.minimum(x, 0)
-        if pos_weight is not None:
-            softplus *= (widened(pos_weight) - 1) * y + 1
-        loss = (1 - y) * x
-        loss += softplus
-        if weight is not None:
-            loss *= widened(weight)
-        return folded(loss, reduction, input.dtype)
+        given = [None if t is None else widened(t) for t in (input, target, weight, pos_weight)]
+        loss = np.asarray(m.evaluate(_cross_entropy_with_logits, *given))
+        return folded(m, loss, reduction, input.dtype)
 
     def vjp(
         self,

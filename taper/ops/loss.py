@@ -33,8 +33,8 @@ class _Difference(Opaque):
 
     saves = ("input", "target")
 
-    def value(self, gap: np.ndarray, **attrs: Any) -> np.ndarray:
-        """The loss of each element; `gap` may be overwritten."""
+    def value(self, m: Any, gap: Any, *attrs: Any) -> Any:
+        """The loss of each element."""
         raise NotImplementedError
 
     def slope(self, m: Any, gap: Any, **attrs: Any) -> Any:
@@ -42,8 +42,12 @@ class _Difference(Opaque):
         raise NotImplementedError
 
     def forward(self, m: Any, input: Any, target: Any, *, reduction: Any, **attrs: Any) -> Any:
-        gap = np.asarray(widened(input) - widened(target))
-        return folded(self.value(gap, **attrs), reduction, input.dtype)
+        values = m.evaluate(self.formula, widened(input), widened(target), *attrs.values())
+        return folded(m, np.asarray(values), reduction, input.dtype)
+
+    def formula(self, m: Any, input: Any, target: Any, *attrs: Any) -> Any:
+        """The loss of each element by both."""
+        return self.value(m, input - target, *attrs)
 
     def vjp(
         self,
@@ -100,8 +104,8 @@ class L1Loss(_Difference):
     name = "l1_loss"
     node_name = "MeanBackward0"
 
-    def value(self, gap: np.ndarray, **attrs: Any) -> np.ndarray:
-        return np.abs(gap, out=gap)
+    def value(self, m: Any, gap: Any, *attrs: Any) -> Any:
+        return m.absolute(gap)
 
     def slope(self, m: Any, gap: Any, **attrs: Any) -> Any:
         return m.sign(gap)
@@ -113,8 +117,9 @@ class SmoothL1Loss(_Difference):
 
     name = "smooth_l1_loss"
 
-    def value(self, gap: np.ndarray, *, beta: float) -> np.ndarray:  # type: ignore[override]
-        return _quadratic_then_linear(gap, beta) / beta
+    def value(self, m: Any, gap: Any, *attrs: Any) -> Any:
+        (beta,) = attrs
+        return _quadratic_then_linear(m, gap, beta) / beta
 
     def slope(self, m: Any, gap: Any, *, beta: float) -> Any:  # type: ignore[override]
         return m.clip(gap / beta, -1, 1)
@@ -126,16 +131,16 @@ class HuberLoss(_Difference):
 
     name = "huber_loss"
 
-    def value(self, gap: np.ndarray, *, delta: float) -> np.ndarray:  # type: ignore[override]
-        return _quadratic_then_linear(gap, delta)
+    def value(self, m: Any, gap: Any, *attrs: Any) -> Any:
+        return _quadratic_then_linear(m, gap, *attrs)
 
     def slope(self, m: Any, gap: Any, *, delta: float) -> Any:  # type: ignore[override]
         return m.clip(gap, -delta, delta)
 
 
-def _quadratic_then_linear(gap: np.ndarray, bend: float) -> np.ndarray:
-    size = np.abs(gap, out=gap)
-    near = np.minimum(size, bend)
+def _quadratic_then_linear(m: Any, gap: Any, bend: Any) -> Any:
+    size = m.absolute(gap)
+    near = m.minimum(size, bend)
     # near = size gives size ** 2 / 2, near = bend the straight line: no choice is needed.
     return near * (size - 0.5 * near)
 
@@ -149,7 +154,8 @@ class SoftMarginLoss(Opaque):
 
     def forward(self, m: Any, input: Any, target: Any, *, reduction: Any) -> Any:
         x = widened(input)
-        return folded(np.logaddexp(-widened(target) * x, x.dtype.type(0)), reduction, input.dtype)
+        values = np.logaddexp(-widened(target) * x, x.dtype.type(0))
+        return folded(m, values, reduction, input.dtype)
 
     def vjp(
         self, m: Any, grad: Any, out: Any, input: Any, target: Any, *, needs: Any, reduction: Any

@@ -51,7 +51,7 @@ class MultiMarginLoss(Opaque):
         loss = gap.sum(1) / gap.dtype.type(x.shape[1])
         if weight is not None:
             loss *= weight[place]
-        return folded(loss.reshape(target.shape), reduction, input.dtype)
+        return folded(m, loss.reshape(target.shape), reduction, input.dtype)
 
     def vjp(
         self,
@@ -94,7 +94,7 @@ class MultilabelMarginLoss(Opaque):
         x = input.reshape(-1, input.shape[-1] if input.ndim else 1)
         gap, _, counts = _pairs(m, x, target)
         loss = np.where(counts, np.maximum(gap, 0), 0).sum((1, 2)) / x.dtype.type(x.shape[1])
-        return folded(loss.reshape(input.shape[:-1]), reduction, input.dtype)
+        return folded(m, loss.reshape(input.shape[:-1]), reduction, input.dtype)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, target: Any, *, reduction: Any) -> Any:
         classes = input.shape[-1] if len(input.shape) else 1

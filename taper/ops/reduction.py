@@ -48,11 +48,11 @@ def reduced(loss: Tensor, reduction: str) -> Tensor:
     return loss.sum() if reduction == "sum" else loss
 
 
-def folded(values: np.ndarray, reduction: str, dtype: np.dtype) -> Any:
+def folded(m: Any, values: np.ndarray, reduction: str, dtype: np.dtype) -> Any:
     """The same on an array, whose sum may be wider than the result."""
     if reduction != "none":
         count = values.size
-        values = np.add.reduce(widened(values), None)
+        values = m.sum(widened(values))
         if reduction == "mean":
             values = values / count
     return values if values.dtype == dtype else values.astype(dtype)

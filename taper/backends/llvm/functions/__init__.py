@@ -18,7 +18,7 @@ from taper.backends import reference
 FAMILIES: dict[str, str] = {
     "attention": "attention attention_grad",
     "gemm": "linear matmul",
-    "pointwise": "exp exp2 expm1 log log2 log1p tanh sigmoid erf sin cos fused",
+    "pointwise": "exp exp2 expm1 log log2 log1p tanh sigmoid erf sin cos fused evaluate",
     "rows": "softmax log_softmax softmax_grad log_softmax_grad softmax_loss softmax_loss_grad normalize_rows normalize_rows_grad",
     "fold": "row_sums column_sums sum sum_to mean max min prod squares spread",
     "channels": "normalize_channels normalize_channels_grad",
@@ -57,6 +57,12 @@ class LlvmMath(reference.Math):
         from taper.backends.llvm.functions.fusing import fuse
 
         fuse(op)
+
+    def tape(self, *classes: Any) -> Any:
+        """Built-ins that make tensors and nodes, of tape.py; None where it cannot have them."""
+        from taper.backends.llvm.tape import built_ins
+
+        return built_ins(*classes)
 
     def call(self, op: Any, *inputs: Any, **attrs: Any) -> Any:
         """Runs another op on arrays."""

@@ -290,6 +290,12 @@ def fused(formula: Callable[..., Any], *operands: Any, **attrs: Any) -> Any:
     return made if made is None else made[0] if len(made) == 1 else tuple(made)
 
 
+def evaluate(formula: Callable[..., Any], *operands: Any) -> Any:
+    """`formula(m, *operands)`, by one kernel where there is one."""
+    made = fused(formula, *operands)
+    return formula(_math, *operands) if made is None else made
+
+
 class Way:
     """What an op does with operands of some dtypes: by a kernel, or not if `formula` is None."""
 
