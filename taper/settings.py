@@ -71,18 +71,37 @@ _threads: int | None = None
 
 
 def _available() -> int:
+    """Cores this process may use: its affinity, and the quota of its control group."""
     try:
-        return len(os.sched_getaffinity(0))
+        cores = len(os.sched_getaffinity(0))
     except AttributeError:
-        return os.cpu_count() or 1
+        cores = os.cpu_count() or 1
+    return max(1, min(cores, _quota()))
+
+
+def _quota(root: str = "/sys/fs/cgroup") -> int:
+    """Whole cores that the control group's quota pays for; a very large number without one."""
+    for quota, period in (("cpu.max", ""), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            with open(os.path.join(root, quota)) as file:
+                words = file.read().split()
+            if period:
+                with open(os.path.join(root, period)) as file:
+                    words += file.read().split()
+            if int(words[0]) > 0:
+                return -(-int(words[0]) // int(words[1]))
+        except (OSError, ValueError, IndexError):  # no such file, or "max"
+            continue
+    return 1 << 30
 
 
 def get_num_threads() -> int:
-    """Threads that one op may use."""
-    if _threads is not None:
-        return _threads
-    wish = os.environ.get("TAPER_THREADS") or os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, int(wish)) if wish.isdigit() else _available()
+    """Threads that one op may use: what was set, TAPER_THREADS, OMP_NUM_THREADS, or all cores."""
+    global _threads
+    if _threads is None:
+        wish = os.environ.get("TAPER_THREADS") or os.environ.get("OMP_NUM_THREADS", "")
+        _threads = max(1, int(wish)) if wish.isdigit() else _available()
+    return _threads
 
 
 def set_num_threads(num: int) -> None:

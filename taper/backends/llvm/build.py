@@ -133,9 +133,10 @@ def parse(text: str) -> Any:
 
 def assemble(text: str, machine: Machine) -> bytes:
     """Object code of a text."""
-    parsed = parse(text)
-    parsed.triple = machine.triple
-    return bytes(target_machine(machine).emit_object(parsed))
+    # Closed here: left to its __del__, it would swallow a Ctrl-C that comes meanwhile.
+    with parse(text) as parsed:
+        parsed.triple = machine.triple
+        return bytes(target_machine(machine).emit_object(parsed))
 
 
 def assembly(spec: Any, machine: Machine | None = None) -> str:

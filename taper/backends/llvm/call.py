@@ -62,20 +62,63 @@ def has_fast_calls() -> bool:
     return held == probe.ctypes.data and value == 1.5
 
 
+# Words of the memory of a call, which a kernel is given as its pool: the pool itself, the code of
+# its parallel_for, whether the calling thread looks at clock and signals between tasks, whether an
+# exception stops the call, the interpreter's state while its lock is let go, the time of the last
+# look. In the pool's own memory the functions that begin and end a call follow.
+POOL, CODE, LOOKS, STOPPED, STATE, SINCE, ENTER, LEAVE = range(8)
+
+
 def write_entry(module: Module, name: str, kernel: Function, kinds: Sequence[str]) -> None:
     """Writes `name`, which calls `kernel` with Python's arguments.
 
     `kinds` has a word for each parameter of the kernel: "array" (its data address), "int" (i64) or
     "float" (double). The entry returns an int where the kernel returns an i64, else None.
+
+    A kernel whose first parameter is named `pool` gets 0, or memory of this call's own, which lets
+    go of the interpreter's lock if the call is long, and can be stopped by a signal (pool.py).
     """
     entry = module.function(
         name, "ptr", False, ("owner", "args"), owner="ptr", args="ptr", nargs="i64"
     )
-    made = entry.call(kernel, *[read_argument(entry, i, kind) for i, kind in enumerate(kinds)])
+    given = [read_argument(entry, i, kind) for i, kind in enumerate(kinds)]
+    if next(iter(kernel.params), "") == "pool":
+        _call_on_the_pool(entry, kernel, given)
+        return
+    made = entry.call(kernel, *given)
     if kernel.result == "i64":
         entry.ret(entry.intrinsic("PyLong_FromLongLong", "ptr", made))
     else:
         end_entry(entry)
+
+
+def _call_on_the_pool(entry: Function, kernel: Function, given: list[Value]) -> None:
+    """Calls a kernel whose first argument is the pool's address or 0, and ends the entry."""
+    own = entry.local(SINCE + 1, "i64")
+    some = given[0].differs(0)
+    zero = entry.const(0, "i64")
+
+    def pool(word: int) -> Value:
+        address = entry.emit("ptr", f"inttoptr i64 {given[0].name} to ptr")
+        return address.pointer("ptr").load(word)
+
+    def enter() -> list[Value]:
+        self = entry.emit("ptr", f"inttoptr i64 {given[0].name} to ptr")
+        code = pool(ENTER)
+        entry.line(f"call void {code.name}(ptr {self.name}, ptr {own.name})")
+        return [entry.emit("i64", f"ptrtoint ptr {own.name} to i64")]
+
+    (inner,) = entry.when(some, enter, [zero])
+    entry.call(kernel, inner, *given[1:])
+    (stopped,) = entry.when(
+        some, lambda: [entry.call_address(pool(LEAVE), "i64", own.address)], [zero]
+    )
+    failed, fine = entry.label("failed"), entry.label("fine")
+    entry.line(f"br i1 {stopped.differs(0).name}, label %{failed}, label %{fine}")
+    entry.begin(failed)
+    entry.ret(entry.const(0, "ptr"))
+    entry.begin(fine)
+    end_entry(entry)
 
 
 def read_argument(entry: Function, index: int, kind: str) -> Value:

@@ -13,6 +13,11 @@ One 64-bit word carries the protocol: job number << 32 | tasks not yet taken.
 A second caller, or a task that calls parallel_for itself, finds the pool busy and runs alone; so
 does the child of a fork, until it starts a pool of its own. Nested parallelism cannot happen.
 
+Between tasks of its own the caller looks at the clock. A call of some 100 us and more lets go of the
+interpreter's lock, so that other threads of the program run; every 50 ms it takes the lock for long
+enough to ask for signals. After one that raises, such as Ctrl-C, the call takes the tasks that are
+left without running them, and ends with the exception. Short calls never let go.
+
 Where the system has no futex (not Linux) there are no workers, and parallel_for runs alone.
 """
 
@@ -24,20 +29,19 @@ import os
 import platform
 import sys
 import threading
-import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from taper.backends.llvm import build
-from taper.backends.llvm.call import end_entry, read_argument
+from taper.backends.llvm import build, call
 from taper.backends.llvm.text import Function, Module
 
 # Fields of the pool's memory, in 8-byte words; those that threads meet at have a cache line each.
+# The first line is laid out as the memory of a call (call.py), so that either may be given.
 _LINE = 8
-_WORD, _JOB, _PENDING, _SLEEPERS, _BUSY = (i * _LINE for i in range(5))
-_ENTRY = 5 * _LINE  # address of parallel_for, for kernels that are given the pool
+_WORD, _JOB, _PENDING, _SLEEPERS, _BUSY = (i * _LINE for i in range(1, 6))
+_WORDS = 6 * _LINE
 _CLOSED = 0xFFFFFFFF  # in the place of the task count: workers, go home
 
 # System calls, by processor.
@@ -48,13 +52,108 @@ _PAUSE = {
     "x86_64": "call void @llvm.x86.sse2.pause()",
     "aarch64": "call void @llvm.aarch64.hint(i32 1)",
 }
+# The processor's clock, and its ticks in some 100 us and some 50 ms; a factor of a few is no matter.
+_CLOCKS = {
+    "x86_64": ("call i64 @llvm.readcyclecounter()", 1 << 18, 1 << 27),
+    "aarch64": ('call i64 asm sideeffect "mrs $0, cntvct_el0", "=r"()', 1 << 13, 1 << 20),
+}
+
+_CALLS_OF_PYTHON = """\
+declare ptr @PyEval_SaveThread()
+declare void @PyEval_RestoreThread(ptr)
+declare i32 @PyErr_CheckSignals()
+declare i64 @llvm.readcyclecounter()
+
+; Begins a call from Python that may be long. Its kernel is given `call` as its pool.
+define void @enter(ptr %pool, ptr %call) nounwind {{
+  %self = load i64, ptr %pool, align 8
+  store i64 %self, ptr %call, align 8
+  %code.from = getelementptr i64, ptr %pool, i64 {code}
+  %code = load i64, ptr %code.from, align 8
+  %code.to = getelementptr i64, ptr %call, i64 {code}
+  store i64 %code, ptr %code.to, align 8
+  %looks.at = getelementptr i64, ptr %call, i64 {looks}
+  store i64 1, ptr %looks.at, align 8
+  %stopped.at = getelementptr i64, ptr %call, i64 {stopped}
+  store i64 0, ptr %stopped.at, align 8
+  %state.at = getelementptr i64, ptr %call, i64 {state}
+  store ptr null, ptr %state.at, align 8
+  %now = {clock}
+  %since.at = getelementptr i64, ptr %call, i64 {since}
+  store i64 %now, ptr %since.at, align 8
+  ret void
+}}
+
+; Ends it, with the interpreter's lock held again. Whether an exception has stopped it.
+define i64 @leave(ptr %call) nounwind {{
+entry:
+  %state.at = getelementptr i64, ptr %call, i64 {state}
+  %state = load ptr, ptr %state.at, align 8
+  %held = icmp eq ptr %state, null
+  br i1 %held, label %done, label %back
+back:
+  call void @PyEval_RestoreThread(ptr %state)
+  br label %done
+done:
+  %stopped.at = getelementptr i64, ptr %call, i64 {stopped}
+  %stopped = load i64, ptr %stopped.at, align 8
+  ret i64 %stopped
+}}
+
+; What the calling thread does after each task of its own: lets go of the interpreter's lock when the
+; call turns out to be long, and from then on asks now and then for signals. Whether to stop.
+define internal i1 @look(ptr %call) nounwind {{
+entry:
+  %looks.at = getelementptr i64, ptr %call, i64 {looks}
+  %state.at = getelementptr i64, ptr %call, i64 {state}
+  %since.at = getelementptr i64, ptr %call, i64 {since}
+  %stopped.at = getelementptr i64, ptr %call, i64 {stopped}
+  %looks = load i64, ptr %looks.at, align 8
+  %none = icmp eq i64 %looks, 0
+  br i1 %none, label %done, label %time
+time:
+  %now = {clock}
+  %since = load i64, ptr %since.at, align 8
+  %passed = sub i64 %now, %since
+  %long = icmp ugt i64 %passed, {long}
+  br i1 %long, label %late, label %done
+late:
+  %state = load ptr, ptr %state.at, align 8
+  %held = icmp eq ptr %state, null
+  br i1 %held, label %release, label %wait
+wait:
+  %due = icmp ugt i64 %passed, {due}
+  br i1 %due, label %ask, label %done
+ask:
+  call void @PyEval_RestoreThread(ptr %state)
+  %raised = call i32 @PyErr_CheckSignals()
+  %fine = icmp eq i32 %raised, 0
+  br i1 %fine, label %release, label %stop
+release:
+  %saved = call ptr @PyEval_SaveThread()
+  store ptr %saved, ptr %state.at, align 8
+  %after = {clock}
+  store i64 %after, ptr %since.at, align 8
+  br label %done
+stop:
+  store ptr null, ptr %state.at, align 8
+  store i64 0, ptr %looks.at, align 8
+  store i64 1, ptr %stopped.at, align 8
+  br label %done
+done:
+  %stopped = load i64, ptr %stopped.at, align 8
+  %stops = icmp ne i64 %stopped, 0
+  ret i1 %stops
+}}
+"""
 
 _PROTOCOL = """\
 declare i64 @syscall(i64, ...)
 {declare_pause}
 
-; Runs one task of the open job, if one is left; whether it did.
-define internal i1 @take(ptr %pool) nounwind {{
+; Takes one task of the open job, if one is left, and runs it, unless the job was stopped; whether
+; there was one.
+define internal i1 @take(ptr %pool, i1 %stopped) nounwind {{
 entry:
   %word = getelementptr i64, ptr %pool, i64 {word}
   br label %attempt
@@ -69,7 +168,9 @@ swap:
   %less = sub i64 %old, 1
   %pair = cmpxchg ptr %word, i64 %old, i64 %less acq_rel monotonic
   %won = extractvalue {{ i64, i1 }} %pair, 1
-  br i1 %won, label %run, label %attempt
+  br i1 %won, label %mine, label %attempt
+mine:
+  br i1 %stopped, label %over, label %run
 run:
   %job = getelementptr i64, ptr %pool, i64 {job}
   %task = load ptr, ptr %job, align 8
@@ -77,6 +178,8 @@ run:
   %args = load ptr, ptr %second, align 8
   %number = sub i64 %left, 1
   call void %task(ptr %args, i64 %number)
+  br label %over
+over:
   %pending = getelementptr i64, ptr %pool, i64 {pending}
   %was = atomicrmw sub ptr %pending, i64 1 release
   ret i1 true
@@ -91,7 +194,7 @@ entry:
   %sleepers = getelementptr i64, ptr %pool, i64 {sleepers}
   br label %busy
 busy:
-  %did = call i1 @take(ptr %pool)
+  %did = call i1 @take(ptr %pool, i1 false)
   br i1 %did, label %busy, label %idle
 idle:
   %count = phi i64 [ 0, %busy ], [ %more, %spin ]
@@ -123,8 +226,15 @@ leave:
   ret void
 }}
 
-define void @parallel_for(ptr %pool, ptr %task, ptr %args, i64 %n) nounwind {{
+; `call` is the memory of a call, or the pool's own.
+define void @parallel_for(ptr %call, ptr %task, ptr %args, i64 %n) nounwind {{
 entry:
+  %pool = load ptr, ptr %call, align 8
+  %stopped.at = getelementptr i64, ptr %call, i64 {stopped}
+  %before = load i64, ptr %stopped.at, align 8
+  %going = icmp eq i64 %before, 0
+  br i1 %going, label %begin, label %over
+begin:
   %word = getelementptr i64, ptr %pool, i64 {word}
   %job = getelementptr i64, ptr %pool, i64 {job}
   %pending = getelementptr i64, ptr %pool, i64 {pending}
@@ -144,7 +254,10 @@ each:
   call void %task(ptr %args, i64 %i)
   %next = add i64 %i, 1
   %on = icmp slt i64 %next, %n
-  br i1 %on, label %each, label %over
+  %halt = call i1 @look(ptr %call)
+  %not.halt = xor i1 %halt, true
+  %further = and i1 %on, %not.halt
+  br i1 %further, label %each, label %over
 over:
   ret void
 publish:
@@ -169,8 +282,12 @@ wake:
   %woke = call i64 (i64, ...) @syscall(i64 {futex}, ptr %half, i32 {wakeup}, i32 %many)
   br label %work
 work:
-  %did = call i1 @take(ptr %pool)
-  br i1 %did, label %work, label %finish
+  %stop = phi i1 [ false, %publish ], [ false, %wake ], [ %stops, %again ]
+  %did = call i1 @take(ptr %pool, i1 %stop)
+  br i1 %did, label %again, label %finish
+again:
+  %stops = call i1 @look(ptr %call)
+  br label %work
 finish:
   ; All are taken; wait for the last to end.
   %count = phi i64 [ 0, %work ], [ %more, %back ]
@@ -192,26 +309,60 @@ done:
   %freed = atomicrmw xchg ptr %busy, i64 0 release
   ret void
 }}
+
+; Waits for the open job and sends the workers home. From then on every caller runs alone.
+define void @shut(ptr %pool) nounwind {{
+entry:
+  %word = getelementptr i64, ptr %pool, i64 {word}
+  %busy = getelementptr i64, ptr %pool, i64 {busy}
+  br label %attempt
+attempt:
+  %yielded = call i64 (i64, ...) @syscall(i64 {sched_yield})
+  %taken = atomicrmw xchg ptr %busy, i64 1 acquire
+  %free = icmp eq i64 %taken, 0
+  br i1 %free, label %mine, label %attempt
+mine:
+  %old = load atomic i64, ptr %word monotonic, align 8
+  %high = lshr i64 %old, 32
+  %up = add i64 %high, 1
+  %number = shl i64 %up, 32
+  %fresh = or i64 %number, {closed}
+  %gone = atomicrmw xchg ptr %word, i64 %fresh seq_cst
+  %half = getelementptr i8, ptr %word, i64 4
+  %woke = call i64 (i64, ...) @syscall(i64 {futex}, ptr %half, i32 {wakeup}, i32 1073741824)
+  ret void
+}}
 """
 
 _ALONE = """\
-define void @worker(ptr %pool) nounwind {
+define void @worker(ptr %pool) nounwind {{
   ret void
-}
+}}
 
-define void @parallel_for(ptr %pool, ptr %task, ptr %args, i64 %n) nounwind {
+define void @shut(ptr %pool) nounwind {{
+  ret void
+}}
+
+define void @parallel_for(ptr %call, ptr %task, ptr %args, i64 %n) nounwind {{
 entry:
+  %stopped.at = getelementptr i64, ptr %call, i64 {stopped}
+  %before = load i64, ptr %stopped.at, align 8
+  %going = icmp eq i64 %before, 0
   %some = icmp sgt i64 %n, 0
-  br i1 %some, label %each, label %over
+  %starts = and i1 %going, %some
+  br i1 %starts, label %each, label %over
 each:
   %i = phi i64 [ 0, %entry ], [ %next, %each ]
   call void %task(ptr %args, i64 %i)
   %next = add i64 %i, 1
   %on = icmp slt i64 %next, %n
-  br i1 %on, label %each, label %over
+  %halt = call i1 @look(ptr %call)
+  %not.halt = xor i1 %halt, true
+  %further = and i1 %on, %not.halt
+  br i1 %further, label %each, label %over
 over:
   ret void
-}
+}}
 """
 
 
@@ -229,40 +380,33 @@ class Protocol:
 
     @property
     def exports(self) -> tuple[str, ...]:
-        """What the Python side calls."""
-        return ("worker", "parallel_for")
+        """What the Python side, and the entries of kernels, call."""
+        return ("worker", "shut", "parallel_for", "enter", "leave")
 
     def write(self, module: Module) -> None:
-        """Both functions."""
+        """All functions."""
+        processor = (
+            "aarch64" if module.machine.triple.startswith(("aarch64", "arm64")) else "x86_64"
+        )
+        clock, long, due = _CLOCKS[processor]
+        words = {
+            "word": _WORD, "job": _JOB, "pending": _PENDING, "sleepers": _SLEEPERS, "busy": _BUSY,
+            "code": call.CODE, "looks": call.LOOKS, "stopped": call.STOPPED, "state": call.STATE,
+            "since": call.SINCE,
+        }  # fmt: skip
+        module.definitions.append(_CALLS_OF_PYTHON.format(clock=clock, long=long, due=due, **words))
         if self.processor not in _CALLS:
-            module.definitions.append(_ALONE)
+            module.definitions.append(_ALONE.format(**words))
             return
         futex, sched_yield = _CALLS[self.processor]
         pause = _PAUSE[self.processor]
         module.definitions.append(
             _PROTOCOL.format(
-                word=_WORD, job=_JOB, pending=_PENDING, sleepers=_SLEEPERS, busy=_BUSY,
                 closed=_CLOSED, spins=self.spins, futex=futex, wait=_FUTEX_WAIT,
                 wakeup=_FUTEX_WAKE, sched_yield=sched_yield, pause=pause,
-                declare_pause=pause.replace("call", "declare").replace("i32 1", "i32"),
+                declare_pause=pause.replace("call", "declare").replace("i32 1", "i32"), **words,
             )
         )  # fmt: skip
-
-
-def available_cores() -> int:
-    """Cores this process may use: its affinity, and the quota of its control group."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:
-        cores = os.cpu_count() or 1
-    try:
-        with open("/sys/fs/cgroup/cpu.max") as file:
-            quota, _, period = file.read().partition(" ")
-        if quota != "max":
-            cores = min(cores, max(1, -(-int(quota) // int(period))))
-    except (OSError, ValueError):
-        pass
-    return cores
 
 
 class Pool:
@@ -272,24 +416,27 @@ class Pool:
         self.threads = threads
         spec = Protocol(processor=platform.machine() if has_workers() else "")
         self._library = build.library(spec)
-        self._held = np.zeros(7 * _LINE, np.int64)
+        addresses = self._library.addresses
+        self._held = np.zeros(_WORDS + _LINE, np.int64)
         offset = -self._held.ctypes.data % 64 // 8
-        self.memory = self._held[offset : offset + 6 * _LINE]
+        self.memory = self._held[offset : offset + _WORDS]
         self.address = self.memory.ctypes.data
-        parallel_for = self._library.addresses["parallel_for"]
-        self._run_worker = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(
-            self._library.addresses["worker"]
+        self.memory[call.POOL] = self.address
+        self.memory[call.CODE] = addresses["parallel_for"]
+        self.memory[call.ENTER] = addresses["enter"]
+        self.memory[call.LEAVE] = addresses["leave"]
+        word, number = ctypes.c_void_p, ctypes.c_int64
+        run = ctypes.CFUNCTYPE(None, word)(addresses["worker"])
+        self._shut = ctypes.CFUNCTYPE(None, word)(addresses["shut"])
+        self._parallel_for = ctypes.CFUNCTYPE(None, word, word, word, number)(
+            addresses["parallel_for"]
         )
-        self._parallel_for = ctypes.CFUNCTYPE(
-            None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64
-        )(parallel_for)
-        self.memory[_ENTRY] = parallel_for
         self._workers: list[threading.Thread] = []
         if spec.processor:
             for _ in range(threads - 1):
                 # A plain thread would be joined before atexit's functions run, and never end.
                 worker = threading.Thread(
-                    target=self._run_worker, args=(self.address,), daemon=True, name="taper worker"
+                    target=run, args=(self.address,), daemon=True, name="taper worker"
                 )
                 worker.start()
                 self._workers.append(worker)
@@ -299,22 +446,19 @@ class Pool:
         self._parallel_for(self.address, task, args, count)
 
     def close(self) -> None:
-        """Sends the workers home and waits for them; their code must not go before them."""
-        if not self._workers:
-            return
-        while self.memory[_BUSY]:
-            time.sleep(0)
-        number = (int(self.memory[_WORD]) >> 32) + 1 & 0x7FFFFFFF
-        self.memory[_WORD] = number << 32 | _CLOSED
-        syscall = ctypes.CDLL(None, use_errno=True).syscall
-        futex = _CALLS[platform.machine()][0]
-        syscall(ctypes.c_long(futex), ctypes.c_void_p(self.address + 4), _FUTEX_WAKE, 1 << 30)
+        """Sends the workers home and waits for them; their code must not go before them.
+
+        Calls that are under way go on alone, so the memory must stay.
+        """
+        if self._workers:
+            self._shut(self.address)
         for worker in self._workers:
             worker.join()
         self._workers = []
 
 
 _pool: Pool | None = None
+_retired: list[Pool] = []  # a call in another thread may still have one
 _start = threading.Lock()
 
 
@@ -331,15 +475,17 @@ def current() -> Pool:
         if _pool is None or _pool.threads != wanted:
             if _pool is not None:
                 _pool.close()
+                _retired.append(_pool)
             _pool = Pool(wanted)
         return _pool
 
 
 def address() -> int:
-    """What a parallel entry is given: the pool's address, or 0 where one thread is to work."""
-    from taper import settings
+    """What a kernel is given whose work may be worth threads: the pool's address.
 
-    return current().address if settings.get_num_threads() > 1 else 0
+    With a single thread, too: long calls let go of the interpreter, and can be interrupted.
+    """
+    return current().address
 
 
 def _close() -> None:
@@ -394,13 +540,13 @@ def ranges(module: Module, kernel: Function) -> Function:
     pool, total, size = f.arg("pool"), f.arg("total"), f.arg("size")
     memory = f.local(len(own) + 2, "i64")
     pieces = (total + size - 1) // size
-    some = pool.differs(0) & (pieces > 1)
+    some = pool.differs(0) & (pieces > 0)
 
     def on_the_pool() -> None:
         for place, value in enumerate([total, size, *map(f.arg, own)]):
             memory.at(place).as_(value.type).store(value)
         address = f.emit("ptr", f"inttoptr i64 {pool.name} to ptr")
-        code = address.pointer("ptr").load(_ENTRY)
+        code = address.pointer("ptr").load(call.CODE)
         f.line(
             f"call void {code.name}(ptr {address.name}, ptr @{block.name}, ptr {memory.name}, "
             f"i64 {pieces.name})"
@@ -422,13 +568,11 @@ def write_parallel_entry(
     total): the range 0 to total is cut into pieces of at least `grain`, at most 32. The cuts depend on
     `total` alone.
     """
-    run = ranges(module, kernel)
-    entry = module.function(
-        name, "ptr", False, ("owner", "args"), owner="ptr", args="ptr", nargs="i64"
-    )
-    pool = read_argument(entry, 0, "int")
-    total = read_argument(entry, len(kinds) + 1, "int")
-    values = [read_argument(entry, i, kind) for i, kind in enumerate(kinds, 1)]
-    size = entry.maximum(entry.const(grain, "i64"), (total + (MOST_PIECES - 1)) // MOST_PIECES)
-    entry.call(run, pool, *values, total, size)
-    end_entry(entry)
+    own = dict(list(kernel.params.items())[:-2])
+    params: dict[str, Any] = {"pool": "i64", **own, "total": "i64"}
+    f = module.function(f"{kernel.name}_cut", "void", True, tuple(own), **params)
+    total = f.arg("total")
+    size = f.maximum(f.const(grain, "i64"), (total + (MOST_PIECES - 1)) // MOST_PIECES)
+    f.call(ranges(module, kernel), *map(f.arg, params), size)
+    f.ret()
+    call.write_entry(module, name, f, ("int", *kinds, "int"))

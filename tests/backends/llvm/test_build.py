@@ -126,7 +126,7 @@ def test_processes_share_the_folder(empty_cache):
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "TAPER_BUFFERS": "0"},
-        )  # fmt: skip
+        )
         for _ in range(3)
     ]
     shown = [child.communicate(timeout=120)[0].strip() for child in children]

@@ -117,10 +117,9 @@ def test_threads_of_the_program_multiply_at_the_same_time(fast, monkeypatch):
     """Long products let go of the interpreter, and must not use each other's memory."""
     if not fast:
         monkeypatch.setattr(gemm.call, "has_fast_calls", lambda: False)
-    monkeypatch.setattr(gemm, "_LONG", 1 << 20)
     for plans in (gemm._linear_plans, gemm._matrix_plans, gemm._batch_plans):
         plans.clear()
-    x, w = arrays((130, 160), (150, 160))
+    x, w = arrays((230, 260), (250, 260))
     small, wanted = x[:20], reference.linear(x, w, None)
 
     def work(_):

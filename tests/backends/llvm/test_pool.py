@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ import pytest
 pytest.importorskip("llvmlite")
 
 import taper
+from taper import settings
 from taper.backends.llvm import build, call, pool
 from taper.backends.llvm.text import Module
 
@@ -67,6 +70,15 @@ def two():
     made.close()
 
 
+def run(code: str, **variables: str) -> None:
+    """Runs a program, which must not fail."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[3], timeout=240, text=True,
+        env={**os.environ, **variables}, capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
 def fresh_cells() -> np.ndarray:
     return np.zeros(64 * LINE, np.int64)
 
@@ -81,7 +93,7 @@ def test_every_task_runs_exactly_once_also_when_workers_fall_asleep(two):
 
     for turn in range(200):
         n, times = int(chance.integers(1, 9)), int(chance.integers(1, 300))
-        repeat(two.address, int(two.memory[pool._ENTRY]), cells.ctypes.data, n, times)
+        repeat(two.address, int(two.memory[call.CODE]), cells.ctypes.data, n, times)
         expected[:n] += times
         if turn % 20 == 0:
             time.sleep(0.002)
@@ -126,11 +138,7 @@ def test_the_child_of_a_fork_computes_with_workers_of_its_own():
         "pool.current().parallel_for(task, cells.ctypes.data, 8)\n"
         "assert (cells[:8 * LINE:LINE] == 2).all()\n"
     )
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
-
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, timeout=60, capture_output=True)
-
-    assert done.returncode == 0, done.stderr.decode()
+    run(code)
 
 
 @pytest.mark.skipif(not call.has_fast_calls(), reason="needs CPython's object layout")
@@ -150,12 +158,136 @@ def test_the_pool_follows_set_num_threads():
     before = taper.get_num_threads()
     try:
         taper.set_num_threads(1)
-        assert pool.address() == 0
+        assert pool.current().threads == 1
         taper.set_num_threads(2)
         assert pool.current().threads == 2
         assert pool.address() == pool.current().address
     finally:
         taper.set_num_threads(before)
+
+
+def test_the_number_of_threads_may_change_while_a_thread_computes():
+    before = taper.get_num_threads()
+    x = taper.rand(300, 300)
+    wanted = x @ x
+    wrong = []
+
+    def work():
+        for _ in range(30):
+            if not taper.equal(x @ x, wanted):
+                wrong.append(1)
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    try:
+        for thread in threads:
+            thread.start()
+        for turn in range(20):
+            taper.set_num_threads(1 + turn % 3)
+            assert taper.equal(x @ x, wanted)
+    finally:
+        for thread in threads:
+            thread.join()
+        taper.set_num_threads(before)
+
+    assert not wrong
+
+
+# A call that would take seconds, and what must be right after it was stopped.
+LONG = {
+    "product": "x = taper.rand(6000, 6000); long = lambda: x @ x",
+    "convolution": (
+        "x, w = taper.rand(64, 64, 128, 128), taper.rand(128, 64, 3, 3)\n"
+        "long = lambda: F.conv2d(x, w, padding=1)"
+    ),
+    "GRU": "layer, x = taper.nn.GRU(512, 1024), taper.rand(400, 64, 512); long = lambda: layer(x)",
+}
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs signals of POSIX")
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", LONG)
+def test_control_c_stops_a_long_call_and_what_follows_is_right(name, threads):
+    run(
+        "import os, signal, threading, taper\n"
+        "F = taper.nn.functional\n"
+        f"taper.set_num_threads({threads})\n"
+        "small = taper.rand(300, 300); wanted = small @ small\n"
+        "F.conv2d(taper.rand(1, 64, 128, 128), taper.rand(128, 64, 3, 3), padding=1)\n"
+        "taper.nn.GRU(512, 1024)(taper.rand(1, 64, 512))\n"
+        f"{LONG[name]}\n"
+        "threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        "try: long()\n"
+        "except KeyboardInterrupt: pass\n"
+        "else: raise SystemExit('it ran to its end')\n"
+        "for _ in range(3): assert taper.equal(small @ small, wanted)\n"
+    )
+
+
+def test_other_threads_run_during_a_long_call():
+    code = (
+        "import threading, time, taper\n"
+        "taper.set_num_threads(1)\n"
+        "x = taper.rand(3000, 3000); turns = 0; over = False\n"
+        "def count():\n"
+        "    global turns\n"
+        "    while not over: turns += 1; time.sleep(0.001)\n"
+        "thread = threading.Thread(target=count); thread.start()\n"
+        "time.sleep(0.05); before = turns; x @ x; after = turns; over = True; thread.join()\n"
+        "assert after - before > 20, (before, after)\n"
+    )
+    run(code)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_in_the_middle_of_another_threads_call_and_a_loader_with_processes():
+    run(
+        "import os, threading, taper, warnings\n"
+        "warnings.simplefilter('ignore')\n"
+        "taper.set_num_threads(2)\n"
+        "x = taper.rand(500, 500); wanted = x @ x; over = False\n"
+        "def work():\n"
+        "    while not over: assert taper.equal(x @ x, wanted)\n"
+        "thread = threading.Thread(target=work); thread.start()\n"
+        "for _ in range(5):\n"
+        "    child = os.fork()\n"
+        "    if child == 0: os._exit(0 if taper.equal(x @ x, wanted) else 1)\n"
+        "    assert os.waitpid(child, 0)[1] == 0\n"
+        "over = True; thread.join()\n"
+        "data = taper.utils.data\n"
+        "class Products(data.Dataset):\n"
+        "    def __len__(self): return 4\n"
+        "    def __getitem__(self, i): return x @ x\n"
+        "for batch in data.DataLoader(Products(), num_workers=2):\n"
+        "    assert taper.equal(batch[0], wanted)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({}, 1 << 30),
+        ({"cpu.max": "max 100000"}, 1 << 30),
+        ({"cpu.max": "150000 100000"}, 2),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 1 << 30),
+        ({"cpu/cpu.cfs_quota_us": "50000", "cpu/cpu.cfs_period_us": "100000"}, 1),
+    ],
+)
+def test_the_quota_of_the_control_group_counts(files, cores, tmp_path):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+
+    assert settings._quota(str(tmp_path)) == cores
+
+
+def test_taper_threads_and_affinity_give_the_number_of_threads():
+    code = "import os, taper\nprint(taper.get_num_threads())\nassert taper.get_num_threads() == {}"
+    run(code.format(3), TAPER_THREADS="3")
+    if hasattr(os, "sched_setaffinity"):
+        one = code.format(1).replace(
+            "taper\n", "taper; os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])\n", 1
+        )
+        run(one, TAPER_THREADS="", OMP_NUM_THREADS="")
 
 
 def test_idle_workers_cost_nothing(two):

@@ -361,14 +361,14 @@ def test_nothing_is_written_past_the_end_of_a_result(batch_first):
     fixed, each = tape_vectors("gru", inputs, hidden, lanes)
     tape = room(groups * (fixed + steps * each) * lanes)
     forward = recurrent_arrays.function(
-        LanesForward("gru", "float", inputs, hidden, batch_first), "kernel", False
+        LanesForward("gru", "float", inputs, hidden, batch_first), "kernel"
     )
     forward(
         0, layer.input, *layer.states, *layer.weights, room(steps, batch, hidden), room(batch, hidden),
         tape, batch, steps, *rows, 0, 1, 1,
     )  # fmt: skip
     spec = LanesBackward("gru", "float", inputs, hidden, batch_first, "none", True, True)
-    backward = recurrent_arrays.function(spec, "kernel", False)
+    backward = recurrent_arrays.function(spec, "kernel")
     fixed, each = spec.scratch_vectors(lanes)
     backward(
         0, tape, *layer.states, *layer.weights[:2], tape, room(*layer.input.shape), room(batch, hidden),
@@ -380,9 +380,9 @@ def test_nothing_is_written_past_the_end_of_a_result(batch_first):
 
 
 @pytest.mark.parametrize("sizes", [(9, 4, 3, 5), (9, 4, 3, 40)])
-def test_long_calls_let_other_threads_run_and_give_the_same(sizes, monkeypatch):
+def test_calls_on_the_pool_give_the_same(sizes, monkeypatch):
     for module in (recurrent_large, recurrent_small):
-        monkeypatch.setattr(module, "LONG", 1)
+        monkeypatch.setattr(module, "PARALLEL", 1)
     without_plans(monkeypatch)
 
     check(Layer("lstm", sizes))

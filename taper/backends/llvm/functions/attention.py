@@ -23,8 +23,8 @@ from taper.backends.llvm.machine import host
 Array = np.ndarray
 
 _ELEMENTS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
-# Multiplications from which threads are worth waking, and from which the lock is let go.
-_PARALLEL, _LONG = 1 << 20, 1 << 25
+# Multiplications from which threads are worth waking.
+_PARALLEL = 1 << 20
 # Most pieces that the heads are cut into, and elements of memory for the blocks of all of them.
 _PIECES, _ROOM = 32, 1 << 22
 
@@ -57,7 +57,7 @@ class _Plan:
                 numbers[f"{name}_{of}"] = stride // unit
         self._numbers = np.array([numbers[field] for field in spec.fields], np.int64)
         self._cost = self._heads * queries * keys * (size + width)
-        self._kernel = _kernel(spec, call.has_fast_calls() and self._cost < _LONG)
+        self._kernel = _kernel(spec, call.has_fast_calls())
 
     def run(self, arrays: list[Array], kept: Array, scale: float) -> None:
         """Fills in the results."""

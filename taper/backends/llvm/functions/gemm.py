@@ -8,8 +8,6 @@ with the reference, and so do the half types where the processor has no AVX-512.
 from __future__ import annotations
 
 import functools
-import os
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -32,8 +30,6 @@ _DTYPES: dict[str, np.dtype] = {"float": np.dtype("f4"), "double": np.dtype("f8"
 _MOST_PLANS = 4096
 # Multiplications from which threads are worth waking (some 20 us of one core).
 _PARALLEL = 1 << 20
-# Multiplications from which other threads of the program may run meanwhile (some 1 ms).
-_LONG = 1 << 25
 # Elements of a matrix up to which a single row is multiplied by tiles, which run one row slowly.
 _SINGLE = 1 << 16
 
@@ -80,49 +76,35 @@ def _types(dtype: np.dtype) -> tuple[str, str] | None:
 class Tiled:
     """A product by the kernels of gemm.py.
 
-    Short ones are built-ins, which keep the interpreter to themselves, so that all of them may share
-    a workspace. Long ones let others run; they have a workspace of their own, and take turns.
+    Short ones keep the interpreter to themselves, so that all of them may share a workspace. Others
+    may let threads of the program run meanwhile, and have one of their own.
     """
 
-    __slots__ = ("_cost", "_fast", "_name", "_numbers", "_spec", "_work", "columns", "dtype")
-
-    lock = threading.Lock()
+    __slots__ = ("_cost", "_kernel", "_numbers", "_room", "_shared", "columns", "dtype")
 
     def __init__(self, spec: Gemm, plan: Plan, batched: bool) -> None:
-        self._spec, self._numbers = spec, plan.numbers()
-        self._work = _workspace(spec.element, False)
+        fast = call.has_fast_calls()
+        self._numbers = plan.numbers()
         self.columns, self.dtype = plan.n, _DTYPES[spec.element]
         self._cost = plan.n * plan.k * (plan.rows if batched else 1)
-        self._name = "batched" if batched else "product"
-        self._fast = call.has_fast_calls() and _kernel(spec, self._name, KINDS, True)
+        self._kernel = _kernel(spec, "batched" if batched else "product", KINDS, fast)
+        self._room = spec.workspace(host())
+        self._shared = _workspace(spec.element) if fast else None
 
     def run(self, a: Array, b: Array, c: Array, seed: Array, count: int) -> None:
         """All rows of one product, or all matrices of a batch."""
-        cost = count * self._cost
-        if self._fast and cost < _LONG:
-            threads = pool.address() if cost >= _PARALLEL else 0
-            self._fast(threads, a, b, c, seed, self._work, self._numbers, 0, count)
-            return
-        kernel = _kernel(self._spec, self._name, KINDS, False)
-        work = _workspace(self._spec.element, True)
-        with Tiled.lock:
-            threads = pool.address() if cost >= _PARALLEL else 0
-            kernel(threads, a, b, c, seed, work, self._numbers, 0, count)
+        large = count * self._cost >= _PARALLEL
+        work = None if large else self._shared
+        if work is None:
+            work = np.empty(self._room, self.dtype)
+        threads = pool.address() if large else 0
+        self._kernel(threads, a, b, c, seed, work, self._numbers, 0, count)
 
 
 @functools.cache
-def _workspace(element: str, long: bool) -> Array:
-    """Memory for copies of the operands of short products, or of long ones."""
+def _workspace(element: str) -> Array:
+    """Memory for copies of the operands of short products."""
     return np.empty(Gemm(element).workspace(host()), _DTYPES[element])
-
-
-def _forked() -> None:
-    """Whoever held the lock did not come along."""
-    Tiled.lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
 
 
 class Dotted:
@@ -226,7 +208,7 @@ def _directly(name: str) -> Callable[..., Array | None]:
     """The built-in of small products of float32; it gives None for others."""
     if not direct.readable():
         return lambda *operands: None
-    table = np.append(direct.table(), _workspace("float", False).ctypes.data)
+    table = np.append(direct.table(), _workspace("float").ctypes.data)
     address = kept_library(DirectProduct("float")).addresses[name]
     return call.builtin(name, address, table)
 

@@ -46,7 +46,7 @@ class Ranged:
         return threads, np.empty(self.scratch + spare, self.element)
 
 
-def cut(images: int) -> tuple[int, int]:
-    """Images of a range, and the number of ranges."""
-    piece = -(-images // MOST)
+def cut(images: int, unit: int = 1) -> tuple[int, int]:
+    """Images of a range, a multiple of `unit`, and the number of ranges."""
+    piece = -(-images // (MOST * unit)) * unit
     return piece, -(-images // piece)

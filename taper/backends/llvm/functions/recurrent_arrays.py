@@ -17,8 +17,6 @@ ELEMENTS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 
 # Multiplications, in a step or together, from which threads pay.
 PARALLEL = 1 << 19
-# Multiplications in a call from which it lets other threads of the program run.
-LONG = 1 << 25
 
 
 @dataclass(frozen=True)
@@ -94,9 +92,9 @@ def zeros(shape: tuple[int, ...], dtype: Any) -> Array:
 
 
 @functools.cache
-def function(spec: Any, name: str, long: bool) -> Callable[..., None]:
-    """An exported kernel as a Python function, which lets go of the interpreter if `long`."""
+def function(spec: Any, name: str) -> Callable[..., None]:
+    """An exported kernel as a Python function."""
     library = kept_library(spec)
-    if call.has_fast_calls() and not long:
+    if call.has_fast_calls():
         return call.builtin(name, library.addresses[name + "_entry"])
     return call.through_ctypes(library.addresses[name], getattr(spec, name + "_kinds"))

@@ -14,7 +14,6 @@ from taper.backends.llvm import pool
 from taper.backends.llvm.functions import gemm
 from taper.backends.llvm.functions.recurrent_arrays import (
     ELEMENTS,
-    LONG,
     PARALLEL,
     Array,
     Sizes,
@@ -56,7 +55,7 @@ class _Units:
         self.ends = self.rows * self.gates, self.rows * self.gates + of_states
         self.room = self.ends[1] + slots * saved
         products = sizes.batch * self.gates * sizes.hidden
-        self.parallel, self.long = products >= PARALLEL, products * sizes.steps >= LONG
+        self.parallel = products >= PARALLEL
 
     def odd_lines(self, count: int) -> int:
         """Elements in a row of `count`: rows an odd number of cache lines apart do not compete."""
@@ -92,8 +91,8 @@ class Forward(_Units):
     def __init__(self, sizes: Sizes, strides: tuple[int, ...]) -> None:
         super().__init__(sizes)
         spec = UnitsForward(sizes.cell, self.element)
-        self.pack = function(spec, "pack", False)
-        self.kernel = function(spec, "steps", self.long)
+        self.pack = function(spec, "pack")
+        self.kernel = function(spec, "steps")
         self.panels = room(host(), self.element, self.gates, self.hidden)
 
     def run(
@@ -136,8 +135,8 @@ class Backward(_Units):
     ) -> None:
         super().__init__(sizes)
         spec = UnitsBackward(sizes.cell, self.element)
-        self.pack = function(spec, "pack", False)
-        self.kernel = function(spec, "steps", self.long)
+        self.pack = function(spec, "pack")
+        self.kernel = function(spec, "steps")
         self.segments = segments(sizes.cell)
         self.panels = sum(
             room(host(), self.element, self.hidden, count * self.hidden)
@@ -155,13 +154,6 @@ class Backward(_Units):
         self.dy_starts = np.arange(self.steps) * dy_step
         if sizes.packed is not None:
             self.dy_starts = self.starts[:-1] * self.dy_row
-        # For each row of the input, the state before it; None if these lie in the same order.
-        self.before = None
-        if sizes.reverse or sizes.packed is not None:
-            start, direction = sizes.order
-            running = (np.arange(self.steps) - start) * direction
-            apart = running * self.batch - self.starts[:-1]
-            self.before = np.repeat(apart, np.diff(self.starts)) + np.arange(self.rows)
 
     def run(
         self, grad: Any, reserve: Array, input: Array, w_ih: Array, w_hh: Array
@@ -193,6 +185,17 @@ class Backward(_Units):
             *self.of_weights(by_input, moved, sums, input, reserve),
         )
 
+    def before(self, reserve: Array) -> Array:
+        """The hidden state before each row of the input, (rows, pitch)."""
+        sizes = self.sizes
+        states = self.parts(reserve)[1][: self.slots * self.pitch].reshape(-1, self.pitch)
+        if not sizes.reverse and sizes.packed is None:
+            return states
+        # Running step t has its states at t * batch, its rows at starts[step].
+        start, direction = sizes.order
+        apart = (np.arange(self.steps) - start) * (direction * self.batch) - self.starts[:-1]
+        return states.take(np.repeat(apart, np.diff(self.starts)) + np.arange(self.rows), 0)
+
     def of_weights(
         self, by_input: Array, moved: Array, sums: Array, input: Array, reserve: Array
     ) -> tuple[Any, ...]:
@@ -205,8 +208,7 @@ class Backward(_Units):
         if self.to_weights[0]:
             made[0] = gemm.matmul(by_input.T, self.by_row(input))
         if self.to_weights[1]:
-            states = self.parts(reserve)[1][: self.slots * self.pitch].reshape(-1, self.pitch)
-            before = (states if self.before is None else states.take(self.before, 0))[:, :hidden]
+            before = self.before(reserve)[:, :hidden]
             made[1] = np.empty((self.gates, hidden), self.dtype)
             for (gate, count, _), part in zip(self.segments, parts, strict=True):
                 own = made[1][gate * hidden : (gate + count) * hidden]

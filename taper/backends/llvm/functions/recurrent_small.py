@@ -9,7 +9,6 @@ import numpy as np
 from taper.backends.llvm import pool
 from taper.backends.llvm.functions.recurrent_arrays import (
     ELEMENTS,
-    LONG,
     PARALLEL,
     Array,
     Sizes,
@@ -48,7 +47,7 @@ class _Lanes:
         # An activation costs as much as some 20 multiplications.
         products = kind.gates * sizes.hidden * (sizes.inputs + sizes.hidden + 20)
         products *= sizes.batch * sizes.steps
-        self.parallel, self.long = self.pieces > 1 and products >= PARALLEL, products >= LONG
+        self.parallel = self.pieces > 1 and products >= PARALLEL
 
 
 class Forward(_Lanes):
@@ -59,7 +58,7 @@ class Forward(_Lanes):
         self.copies, row, step = sizes.places(strides)
         flat = sizes.whole and step == sizes.inputs
         spec = LanesForward(sizes.cell, ELEMENTS[self.dtype], sizes.inputs, sizes.hidden, flat)
-        self.kernel = function(spec, "kernel", self.long)
+        self.kernel = function(spec, "kernel")
         self.out = (sizes.steps, *sizes.state[-2:]) if sizes.whole else sizes.state
         self.turned = sizes.whole and sizes.batch_first
         fixed, each = tape_vectors(sizes.cell, sizes.inputs, sizes.hidden, self.lanes)
@@ -123,7 +122,7 @@ class Backward(_Lanes):
             sizes.cell, ELEMENTS[dtype], inputs, hidden, sizes.whole and sizes.batch_first, grads,
             self.to_input, to_weights,
         )  # fmt: skip
-        self.kernel = function(spec, "kernel", self.long)
+        self.kernel = function(spec, "kernel")
         fixed, each = spec.scratch_vectors(self.lanes)
         self.scratch = self.lanes * (fixed + sizes.steps * each)
         self.sums = self.pieces * spec.sums * self.lanes
