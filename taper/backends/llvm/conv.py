@@ -27,13 +27,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from taper.backends.llvm.conv_channels import Correlation, packed_size
+from taper.backends.llvm.conv_channels import Batch, Correlation, packed_size
 from taper.backends.llvm.conv_kernel import BY_LANES, ConvKernel, laying
 from taper.backends.llvm.conv_shape import area, conflicts, fills_channels, windows
-from taper.backends.llvm.conv_tiles import aligned, fill_zero, in_place, stage
+from taper.backends.llvm.conv_tiles import aligned, fill_zero, in_place
 from taper.backends.llvm.conv_winograd import WinogradJob
 from taper.backends.llvm.machine import Machine
-from taper.backends.llvm.text import Function, Module, Pointer, Value
+from taper.backends.llvm.text import Function, Module, Number, Pointer, Value
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,14 @@ class Forward(ConvKernel):
         if self.strategy == "winograd":
             return self._winograd_scratch(self._winograd(), machine, pieces)
         packed, plane = self._sizes(machine)
-        return self.shape.groups * packed + self._up(plane) * pieces + self._line
+        own = self.at_once(machine) * self._up(plane)
+        return self.shape.groups * packed + own * pieces + self._line
+
+    def at_once(self, machine: Machine) -> int:
+        """Images that share a walk over the weights."""
+        if self.chosen(machine) != "channels":
+            return 1
+        return self._share(machine, self._sizes(machine)[0], self._job(machine)[0].plane.size)
 
     def _winograd(self) -> WinogradJob:
         s = self.shape
@@ -125,23 +132,26 @@ class Forward(ConvKernel):
         self._write_pack(module, pack_group)
         f, (x, bias, y, scratch) = self._begin(module, "x", "bias", "y", "scratch")
         packed = aligned(f, scratch)
-        plane = self._own(f, packed.at(shape.groups * packed_each), job.plane.size)
+        at_once, size = self.at_once(machine), self._up(job.plane.size)
+        plane = self._own(f, packed.at(shape.groups * packed_each), at_once * size)
         if not direct:
-            fill_zero(f, plane, job.plane.size)
+            fill_zero(f, plane, at_once * size)
 
-        def image(n: Value, g: Value) -> None:
-            given = x.at((n * shape.channels + g * shape.channels_each) * area(shape.size))
-            source = given
+        def some(n: Value, g: Value, count: Number) -> None:
+            source = x.at((n * shape.channels + g * shape.channels_each) * area(shape.size))
+            apart = shape.channels * area(shape.size)
             if not direct:
-                stage(f, job.plane, given, plane)
+                apart = self._staged(f, job.plane, source, apart, plane, count)
                 source = plane
             place = n * shape.outputs + g * shape.outputs_each
-            offset = bias.at(g * shape.outputs_each) if self.bias else None
             family.write(
-                f, job, source, packed.at(g * packed_each), offset, y.at(place * area(shape.out))
-            )
+                f, job, source, packed.at(g * packed_each),
+                bias.at(g * shape.outputs_each) if self.bias else None,
+                y.at(place * area(shape.out)),
+                Batch(count, apart, shape.outputs * area(shape.out)),
+            )  # fmt: skip
 
-        self._over(f, f.arg("begin"), f.arg("end"), image)
+        self._over(f, f.arg("begin"), f.arg("end"), some, at_once)
         self._end(module, f)
 
     def interpret(self, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:

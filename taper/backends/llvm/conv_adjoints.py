@@ -15,7 +15,7 @@ import numpy as np
 
 from taper.backends.llvm import conv_images, conv_weight
 from taper.backends.llvm.call import write_entry
-from taper.backends.llvm.conv_channels import Correlation, pack, packed_size
+from taper.backends.llvm.conv_channels import Batch, Correlation, pack, packed_size
 from taper.backends.llvm.conv_images import ImagesJob
 from taper.backends.llvm.conv_kernel import BY_LANES, ConvKernel, laying
 from taper.backends.llvm.conv_shape import (
@@ -32,13 +32,12 @@ from taper.backends.llvm.conv_tiles import (
     fill_zero,
     in_place,
     padded_plane,
-    stage,
     zero,
 )
 from taper.backends.llvm.conv_weight import WeightJob
 from taper.backends.llvm.conv_winograd import WinogradJob
 from taper.backends.llvm.machine import Machine
-from taper.backends.llvm.text import Function, Module, Pointer, Value
+from taper.backends.llvm.text import Function, Module, Number, Pointer, Value
 
 
 def _phases(kernel: int, stride: int, padding: int, dilation: int) -> list[list[Pair]]:
@@ -194,7 +193,18 @@ class InputGrad(ConvKernel):
         phases, direct = self._phases(machine)
         packed = sum(self._packed(phase, machine)[1] for phase in phases)
         plane = 0 if direct or not phases else phases[0].job.plane.size
-        return self.shape.groups * packed + self._up(plane) * pieces + self._line
+        own = self.at_once(machine) * self._up(plane)
+        return self.shape.groups * packed + own * pieces + self._line
+
+    def at_once(self, machine: Machine) -> int:
+        """Images that share a walk over the weights."""
+        if self.chosen(machine) != "channels":
+            return 1
+        phases, _ = self._phases(machine)
+        if not 0 < len(phases) <= _INLINE:
+            return 1
+        packed = max(self._packed(phase, machine)[1] for phase in phases)
+        return self._share(machine, packed, phases[0].job.plane.size)
 
     def _packed(self, phase: _Phase, machine: Machine) -> Pair:
         """Channels of a tile and elements of a group's packed weights."""
@@ -249,22 +259,24 @@ class InputGrad(ConvKernel):
         self._write_pack(module, pack_group)
         f, (grad, dx, scratch) = self._begin(module, "grad", "dx", "scratch")
         packed = aligned(f, scratch)
-        plane = packed.at(shape.groups * each)
-        if not direct and phases:
-            plane = self._own(f, plane, phases[0].job.plane.size)
-            fill_zero(f, plane, phases[0].job.plane.size)
+        at_once, size = self.at_once(machine), self._up(phases[0].job.plane.size) if phases else 0
+        plane = self._own(f, packed.at(shape.groups * each), at_once * size)
+        if not direct:
+            fill_zero(f, plane, at_once * size)
 
-        def image(n: Value, g: Value) -> None:
-            here = grad.at((n * shape.outputs + g * shape.outputs_each) * area(shape.out))
-            source = here
+        def some(n: Value, g: Value, count: Number) -> None:
+            source = grad.at((n * shape.outputs + g * shape.outputs_each) * area(shape.out))
+            apart = shape.outputs * area(shape.out)
             if not direct and phases:
-                stage(f, phases[0].job.plane, here, plane)
+                apart = self._staged(f, phases[0].job.plane, source, apart, plane, count)
                 source = plane
             to = dx.at((n * shape.channels + g * shape.channels_each) * area(shape.size))
+            batch = Batch(count, apart, shape.channels * area(shape.size))
             for phase, start in zip(phases, starts, strict=False):
-                correlate(f, phase, source, packed.at(g * each + start), to.at(phase.shift))
+                here = packed.at(g * each + start)
+                correlate(f, phase, source, here, to.at(phase.shift), batch)
 
-        self._over(f, f.arg("begin"), f.arg("end"), image)
+        self._over(f, f.arg("begin"), f.arg("end"), some, at_once)
         self._end(module, f)
 
     @property
@@ -281,9 +293,14 @@ class InputGrad(ConvKernel):
             laying(self._family(f))(f, phase.job, w, packed, phase.taps, wide, *self._strides)
 
         def correlate(
-            f: Function, phase: _Phase, source: Pointer, packed: Pointer, target: Pointer
+            f: Function,
+            phase: _Phase,
+            source: Pointer,
+            packed: Pointer,
+            target: Pointer,
+            batch: Batch,
         ) -> None:
-            self._family(f).write(f, phase.job, source, packed, None, target)
+            self._family(f).write(f, phase.job, source, packed, None, target, batch)
 
         return lay, correlate
 
@@ -304,13 +321,13 @@ class InputGrad(ConvKernel):
             f.call(f.module.once(name, write, w="ptr", packed="ptr"), w.at(phase.first), packed)
 
         def correlate(
-            f: Function, phase: _Phase, source: Pointer, packed: Pointer, target: Pointer
+            f: Function, phase: _Phase, source: Pointer, packed: Pointer, target: Pointer, _: Batch
         ) -> None:
             def write(g: Function) -> None:
                 here, weights, to = (
                     g.pointer(name, self.element) for name in ("source", "packed", "target")
                 )
-                self._family(g).write(g, phase.alike[0], here, weights, None, to)
+                self._family(g).write(g, phase.alike[0], here, weights, None, to, Batch(1, 0, 0))
                 g.ret()
 
             name = f"phase{kinds.setdefault(phase.alike, len(kinds))}"
@@ -396,7 +413,7 @@ class WeightGrad(ConvKernel):
         """Elements of scratch that a batch of so many ranges needs."""
         return self._each(machine) * pieces + self._line
 
-    def _at_once(self, machine: Machine) -> int:
+    def at_once(self, machine: Machine) -> int:
         """Images that are worked on together, up to 16: what a tile of channels is summed from should
         fit the innermost cache, and all of it the next.
         """
@@ -414,7 +431,7 @@ class WeightGrad(ConvKernel):
         job, direct = self._job(machine)
         panels = job.panels(machine, machine.lanes(self.itemsize))
         plane = 0 if direct else self._up(job.plane.size)
-        return self._at_once(machine) * (self._up(panels) + plane)
+        return self.at_once(machine) * (self._up(panels) + plane)
 
     def piece(self, images: int) -> int:
         """Images of a range: an eighth of them, but enough to be worth sums of their own. It depends
@@ -432,7 +449,7 @@ class WeightGrad(ConvKernel):
         each = self._weights(machine) // shape.groups
         f, (x, grad, sums, scratch) = self._begin(module, "x", "grad", "sums", "scratch")
         panels = self._own(f, aligned(f, scratch), self._each(machine))
-        at_once = self._at_once(machine)
+        at_once = self.at_once(machine)
         planes = panels.at(at_once * self._up(job.panels(machine, lanes)))
         whole = self.sums(machine)
         nothing = zero(f, self.element, lanes)
@@ -442,13 +459,8 @@ class WeightGrad(ConvKernel):
         def group(sums: Pointer, n: Value, count: Value, g: Value) -> None:
             source = x.at((n * shape.channels + g * shape.channels_each) * area(shape.size))
             if not direct:
-                given, step = source, self._up(job.plane.size)
                 image = shape.channels * area(shape.size)
-                f.loop(
-                    0,
-                    count,
-                    lambda i: stage(f, job.plane, given.at(i * image), planes.at(i * step)),
-                )
+                self._staged(f, job.plane, source, image, planes, count)
                 source = planes
             place = n * shape.outputs + g * shape.outputs_each
             here = grad.at(place * area(shape.out))

@@ -59,6 +59,27 @@ class Correlation:
         return (total < 0.0).select(0.0, total) if self.relu else total
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Images that share a walk over the weights: how many, and their distances in source and target."""
+
+    count: Number
+    source: int
+    target: int
+
+    def each(
+        self,
+        f: Function,
+        source: Pointer,
+        target: Pointer,
+        body: Callable[[Pointer, Pointer], None],
+    ) -> None:
+        """body(source, target) for every image."""
+        f.loop(
+            0, self.count, lambda n: body(source.at(n * self.source), target.at(n * self.target))
+        )
+
+
 # Kernel columns that are written out one after another; more of them make a loop.
 _UNROLLED = 8
 
@@ -363,8 +384,9 @@ def write(
     packed: Pointer,
     bias: Pointer | None,
     target: Pointer,
+    batch: Batch,
 ) -> None:
-    """All tiles of one image. `bias` has an element for each output channel."""
+    """All tiles of some images. `bias` has an element for each output channel."""
     machine, element = f.module.machine, source.element
     lanes = f.module.lanes(element)
     vectors = channel_vectors(job.outputs, lanes, machine)
@@ -375,7 +397,10 @@ def write(
     rows = divisor(height, max(1, most // cols)) if width <= cols else 1
     down, across = _strips(job, rows, cols, vectors)
 
-    def tile(o: Value, valid: int, y: Value, x: Value, above: Strip, left: Strip) -> None:
+    def tile(
+        o: Value, valid: int, y: Value, x: Value, above: Strip, left: Strip, source: Pointer,
+        target: Pointer,
+    ) -> None:  # fmt: skip
         rows, cols = above.size, left.size
         live = [min(lanes, valid - lanes * v) for v in range(vectors)]
         live = [n for n in live if n > 0]
@@ -437,13 +462,19 @@ def write(
                     store_pixels(where, pixels, cols, to_col)
 
     def tiles(o: Value, valid: int, above: Strip, left: Strip) -> None:
-        above.each(f, lambda y: left.each(f, lambda x: tile(o, valid, y, x, above, left)))
+        def image(source: Pointer, target: Pointer) -> None:
+            def row(y: Value) -> None:
+                left.each(f, lambda x: tile(o, valid, y, x, above, left, source, target))
 
-    def image(o: Value, valid: int) -> None:
+            above.each(f, row)
+
+        batch.each(f, source, target, image)
+
+    def channels_of_tile(o: Value, valid: int) -> None:
         for above, left in product(down, across):
             tiles(o, valid, above, left)
 
     full = job.outputs // wide
-    f.loop(0, full, lambda o: image(o, wide))
+    f.loop(0, full, lambda o: channels_of_tile(o, wide))
     if job.outputs % wide:
-        image(f.const(full, "i64"), job.outputs % wide)
+        channels_of_tile(f.const(full, "i64"), job.outputs % wide)

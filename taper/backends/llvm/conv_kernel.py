@@ -10,17 +10,20 @@ from taper.backends.llvm import conv_channels, conv_pixels, conv_winograd
 from taper.backends.llvm.call import write_entry
 from taper.backends.llvm.conv_channels import pack, pack_vectors
 from taper.backends.llvm.conv_shape import Shape, area
-from taper.backends.llvm.conv_tiles import CACHE_LINE, aligned, ceil_div, fill_zero
+from taper.backends.llvm.conv_tiles import CACHE_LINE, Plane, aligned, ceil_div, fill_zero, stage
 from taper.backends.llvm.conv_winograd import WinogradJob
 from taper.backends.llvm.machine import Machine
 from taper.backends.llvm.pool import write_parallel_entry
-from taper.backends.llvm.text import SIZES, Function, Module, Pointer, Value
+from taper.backends.llvm.text import SIZES, Function, Module, Number, Pointer, Value
 
 
 def laying(family: Any) -> Callable[..., None]:
     """How weights are packed for a family of kernels."""
     return pack_vectors if family is conv_channels else pack
 
+
+# Images at most that share a walk over the weights.
+_TOGETHER = 4
 
 BY_LANES = {"channels": conv_channels, "pixels": conv_pixels}
 
@@ -81,12 +84,42 @@ class ConvKernel:
         piece, images = f.arg("piece"), f.arg("images")
         return begin * piece, f.minimum(end * piece, images)
 
+    def at_once(self, machine: Machine) -> int:
+        """Images that share a walk over the weights. A range should have so many."""
+        return 1
+
+    def _share(self, machine: Machine, packed: int, plane: int) -> int:
+        """Images that do, for a group's weights and an image of so many elements: some, if the weights
+        must come from afar and the cache holds several images.
+        """
+        if packed * self.itemsize < machine.l2:
+            return 1
+        return max(1, min(_TOGETHER, machine.l2 // 2 // (plane * self.itemsize)))
+
     def _over(
-        self, f: Function, begin: Value, end: Value, body: Callable[[Value, Value], None]
+        self,
+        f: Function,
+        begin: Value,
+        end: Value,
+        body: Callable[[Value, Value, Number], None],
+        at_once: int = 1,
     ) -> None:
-        """body(n, g) for the images of these ranges and their groups."""
+        """body(n, g, count) for the images of these ranges, some at a time from n on, and groups."""
         first, last = self._images_of(f, begin, end)
-        f.loop(first, last, lambda n: f.loop(0, self.shape.groups, lambda g: body(n, g)))
+
+        def some(n: Value) -> None:
+            count = 1 if at_once == 1 else f.minimum(last - n, at_once)
+            f.loop(0, self.shape.groups, lambda g: body(n, g, count))
+
+        f.loop(first, last, some, at_once)
+
+    def _staged(
+        self, f: Function, plane: Plane, given: Pointer, apart: int, scratch: Pointer, count: Number
+    ) -> int:
+        """Copies images, `apart` elements from each other, into planes; the distance of these."""
+        step = self._up(plane.size)
+        f.loop(0, count, lambda i: stage(f, plane, given.at(i * apart), scratch.at(i * step)))
+        return step
 
     def _winograd_scratch(self, job: WinogradJob, machine: Machine, pieces: int) -> int:
         lanes = machine.lanes(self.itemsize)
@@ -105,7 +138,7 @@ class ConvKernel:
         given, made = job.reduced * area(job.source), job.outputs * area(job.size)
         offset = bias[0] if bias and getattr(self, "bias", False) else None
 
-        def image(n: Value, _: Value) -> None:
+        def image(n: Value, _: Value, __: Number) -> None:
             conv_winograd.write(
                 f, job, packed, own, offset, source.at(n * given), target.at(n * made)
             )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from taper.backends.llvm.conv_channels import Correlation, chained, walk
+from taper.backends.llvm.conv_channels import Batch, Correlation, chained, walk
 from taper.backends.llvm.conv_tiles import ceil_div, each_tile, load_pixels, store_pixels, zero
 from taper.backends.llvm.machine import Machine
 from taper.backends.llvm.text import Function, Pointer, Value
@@ -47,8 +47,21 @@ def write(
     packed: Pointer,
     bias: Pointer | None,
     target: Pointer,
+    batch: Batch,
 ) -> None:
-    """All tiles of one image. Vector loads may read past a row's end: the plane needs slack."""
+    """All tiles of some images. Vector loads may read past a row's end: the plane needs slack."""
+    batch.each(f, source, target, lambda s, t: _image(f, job, s, packed, bias, t))
+
+
+def _image(
+    f: Function,
+    job: Correlation,
+    source: Pointer,
+    packed: Pointer,
+    bias: Pointer | None,
+    target: Pointer,
+) -> None:
+    """All tiles of one image."""
     element = source.element
     lanes = f.module.lanes(element)
     height, width = job.size

@@ -65,16 +65,19 @@ def strategy(shape: Shape, dtype: np.dtype) -> str:
 class _Convolve(Ranged):
     """A kernel that packs a weight and runs over images, ready to be called."""
 
-    __slots__ = ("out", "pack")
+    __slots__ = ("out", "pack", "unit")
 
     def __init__(self, spec: Forward | InputGrad, out: Sizes, dtype: np.dtype) -> None:
         super().__init__(spec, dtype, spec.shape.products, _PARALLEL)
         self.pack = self.exported("pack_entry")
         self.out = out
+        # Images that are worked on together: a range has a multiple of them.
+        by_lanes = spec.chosen(host()) == "images"
+        self.unit = host().lanes(dtype.itemsize) if by_lanes else spec.at_once(host())
 
     def __call__(self, x: Array, w: Array, *bias: Array) -> Array:
         images = len(x)
-        piece, ranges = cut(images)
+        piece, ranges = cut(images, self.unit)
         threads, scratch = self.room(images, ranges)
         y = np.empty((images, *self.out), self.element)
         self.pack(w, scratch)
