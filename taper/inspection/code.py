@@ -95,14 +95,15 @@ def busiest_block(text: str, symbol: str = "") -> list[str]:
     A block is what runs from a label to the next branch; `symbol` names the only function to look at.
     """
     best: list[str] = []
-    most, head, block = (-1, 0), "", [""]
+    block: list[str] = []
+    most, head = (-1, 0), ""
     for line in [*text.splitlines(), "}"]:
         if line.startswith("define"):
             head, block = line, []
         elif line.endswith(":") or line == "}":
             number = sum(bool(_IR_ARITHMETIC.search(each)) for each in block)
             count = (number, -len(block) if number else len(block))
-            if count > most and (not symbol or f"@{symbol}(" in head):
+            if block and count > most and (not symbol or f"@{symbol}(" in head):
                 best, most = [head, "  ...", *_without_phis(block)], count
             block = [line]
         else:
@@ -114,7 +115,13 @@ def _without_phis(block: list[str]) -> list[str]:
     """The block without the values that its loop carries, and without addresses."""
     carried = sum(" = phi " in line for line in block)
     label, *rest = [x for x in block if " = phi " not in x and " = getelementptr " not in x]
-    return [label, f"  ... {carried} values that a loop carries, and addresses, are left out", *rest]
+    if not carried:
+        return block
+    return [
+        label,
+        f"  ... {carried} values that a loop carries, and addresses, are left out",
+        *rest,
+    ]
 
 
 def inner_loops(text: str) -> list[list[str]]:

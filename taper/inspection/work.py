@@ -44,8 +44,8 @@ class Work:
 
 def arrays_in(value: Any) -> Iterator[Array]:
     """The arrays in nested tuples, lists and dictionaries."""
-    if isinstance(value, np.ndarray):
-        yield value
+    if isinstance(value, (np.ndarray, np.generic)):
+        yield value  # type: ignore[misc]  # a number of numpy's has the same attributes
     elif isinstance(value, (tuple, list)):
         for each in value:
             yield from arrays_in(each)
@@ -175,6 +175,51 @@ _MOVES = frozenset(
 )
 
 
+# Of one operation an element, for dtypes too that have no kernels.
+_SINGLE = frozenset(
+    [
+        "add",
+        "subtract",
+        "multiply",
+        "divide",
+        "true_divide",
+        "floor_divide",
+        "negative",
+        "maximum",
+        "minimum",
+        "fmax",
+        "fmin",
+        "less",
+        "less_equal",
+        "greater",
+        "greater_equal",
+        "equal",
+        "not_equal",
+        "logical_and",
+        "logical_or",
+        "logical_xor",
+        "logical_not",
+        "bitwise_and",
+        "bitwise_or",
+        "bitwise_xor",
+        "invert",
+        "left_shift",
+        "right_shift",
+        "isnan",
+        "isinf",
+        "isfinite",
+        "square",
+        "sign",
+        "absolute",
+        "floor",
+        "ceil",
+        "trunc",
+        "rint",
+        "where",
+    ]
+)
+
+
 def _exp(x: Array) -> int:
     return cost("exp", _code(x))
 
@@ -243,6 +288,13 @@ def _normalize_grad(
     rows, n = x.shape
     of_x = 9 + (weight is not None) if needs[0] else 2
     return rows * n * (of_x + 2 * needs[1] + needs[2])
+
+
+def _channels_grad(
+    out: Any, grad: Array, x: Array, weight: Any, mean: Any, scale: Any, needs: Any
+) -> int:
+    # Centred n, its products with grad 2 n, the sum of grad n, the result 4 n.
+    return x.size * (3 + (needs[0] or needs[2]) + 4 * needs[0])
 
 
 def _convolution(out: Array, x: Array, w: Array, bias: Any, *_: Any, **__: Any) -> int:
@@ -346,6 +398,12 @@ _COUNTS: dict[str, Callable[..., Any]] = {
     "softmax_loss_grad": _softmax_loss_grad,
     "normalize_rows": _normalize,
     "normalize_rows_grad": _normalize_grad,
+    # Mean n, variance 3 n; one factor and one shift for each channel.
+    "normalize_channels": lambda out, x, *_, **__: 6 * x.size,
+    "normalize_channels_grad": _channels_grad,
+    "scale_channels": lambda out, x, *_, **__: 2 * x.size,
+    "channel_sum": _folded,
+    "channel_sums": _folded,
     "convolution": _convolution,
     "convolution_transposed": _transposed,
     "convolution_weight_grad": _weight_grad,
@@ -404,6 +462,8 @@ def of_function(name: str, args: Any, keywords: dict[str, Any], made: Any) -> Wo
         return Work(int(operations), size, note)
     program = traced(lambda m, *x: getattr(m, name)(*x), args, {}) if not keywords else None
     elements = sum(x.size for x in arrays_in(made))
+    if program is None and name in _SINGLE:
+        return Work(elements, size)
     return Work(None if program is None else elements * per_element(program), size)
 
 

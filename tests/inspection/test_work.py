@@ -7,7 +7,7 @@ import pytest
 
 from taper.backends.llvm.pointwise import trace
 from taper.inspection import work
-from taper.inspection.code import hottest, inner_loops
+from taper.inspection.code import busiest_block, hottest, inner_loops
 from taper.inspection.peaks import Level, Peaks, best
 
 
@@ -79,6 +79,29 @@ def test_the_inner_loop_with_the_most_arithmetic_is_found():
     assert len(inner_loops(text)) == 2
     assert hottest(text)[0] == ".LBB0_3:"
     assert hottest("kernel:\n        retq") == []
+
+
+def test_the_block_of_ir_with_the_most_arithmetic_comes_with_its_function():
+    text = "\n".join(
+        [
+            "declare float @llvm.fma.f32(float, float, float)",
+            "define void @other(ptr %x) {",
+            "entry:",
+            "  ret void",
+            "}",
+            "define void @kernel(ptr %x) {",
+            "entry:",
+            "  br label %body",
+            "body:",
+            "  %v1 = fadd float %a, %b",
+            "  br label %body",
+            "}",
+        ]
+    )
+
+    assert busiest_block(text)[:3] == ["define void @kernel(ptr %x) {", "  ...", "body:"]
+    assert busiest_block(text, "other")[2:] == ["entry:", "  ret void"]
+    assert busiest_block("") == []
 
 
 def test_the_best_time_is_that_of_one_run():
