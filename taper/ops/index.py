@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from taper import backends
 from taper.autograd.grad_mode import mode
 from taper.dispatch import (
     apply,
@@ -486,8 +487,12 @@ def _put_indexed(
         place = self._array[(*basic, ...)]
         source = value._array
         key = numpy_key([i._array for i in indices], spec)
-        shape = _picked_shape(place, key)
-        put(place, key, _fit(source, shape, indexed=True), accumulate)
+        if not accumulate and source.size == 1 and _is_mask(key, place):
+            # Everything is written: counting what a mask picks takes longer.
+            store(place, backends.math().evaluate(_filled, place, key[0], source.reshape(())))
+        else:
+            shape = _picked_shape(place, key)
+            put(place, key, _fit(source, shape, indexed=True), accumulate)
         touch(self)
         return
     view = _basic(self, basic)
@@ -515,6 +520,15 @@ def _as_stored(self: Tensor, indices: list[Tensor], value: Tensor, shape: Any) -
 def _complex_into(self: Tensor) -> Exception:
     kind = c_name(self.dtype).replace("long int", "int64_t")
     return RuntimeError(f"value cannot be converted to type {kind} without overflow")
+
+
+def _is_mask(key: Any, place: np.ndarray) -> bool:
+    """Whether the key is one mask of the array's shape."""
+    return len(key) == 1 and key[0].dtype.kind == "b" and key[0].shape == place.shape
+
+
+def _filled(m: Any, x: Any, mask: Any, value: Any) -> Any:
+    return m.where(mask, value, x)
 
 
 def _picked_shape(place: np.ndarray, key: Any) -> tuple[int, ...]:

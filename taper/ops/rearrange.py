@@ -66,6 +66,15 @@ def _triangle_mask(shape: tuple[int, ...], diagonal: int) -> np.ndarray:
     return np.tri(shape[-2], shape[-1], diagonal, dtype=bool)
 
 
+def _where_true(m: Any, mask: np.ndarray, x: np.ndarray) -> Any:
+    """x, but zero where the mask is false."""
+    return m.evaluate(_chosen, mask, x, np.zeros((), x.dtype))
+
+
+def _chosen(m: Any, mask: Any, x: Any, y: Any) -> Any:
+    return m.where(mask, x, y)
+
+
 @op
 class Tril(Opaque):
     """Zero above a diagonal."""
@@ -74,8 +83,7 @@ class Tril(Opaque):
     node_name = "TrilBackward0"
 
     def forward(self, m: Any, input: Any, *, diagonal: int) -> Any:
-        mask = _triangle_mask(input.shape, diagonal)
-        return np.where(mask, input, np.zeros(1, input.dtype))
+        return _where_true(m, _triangle_mask(input.shape, diagonal), input)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, diagonal: int) -> Any:
         return m.call(Tril, grad, diagonal=diagonal)
@@ -89,8 +97,7 @@ class Triu(Opaque):
     node_name = "TriuBackward0"
 
     def forward(self, m: Any, input: Any, *, diagonal: int) -> Any:
-        mask = _triangle_mask(input.shape, diagonal - 1)
-        return np.where(mask, np.zeros(1, input.dtype), input)
+        return _where_true(m, ~_triangle_mask(input.shape, diagonal - 1), input)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, diagonal: int) -> Any:
         return m.call(Triu, grad, diagonal=diagonal)

@@ -19,7 +19,7 @@ from taper.ops.arithmetic import conj_of
 from taper.ops.choose import maximum, minimum
 from taper.ops.convert import cast
 from taper.shapes import canonical_dim, canonical_dims
-from taper.tensor import Tensor
+from taper.tensor import Tensor, wrap
 
 
 def restore_dims(m: Any, grad: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
@@ -124,6 +124,8 @@ def sum(
     if dtype is not None:
         input = cast(input, dtype)
     elif input._array.dtype.kind in "iub":
+        if dim is None and not keepdim and input._array.dtype.kind == "b":
+            return wrap(np.asarray(np.count_nonzero(input._array), np.int64))
         input = cast(input, dtypes.int64)
     if dim is None and not keepdim:
         return apply(SumAll, input)
