@@ -1,4 +1,4 @@
-"""Running sums and products on arrays: `running_sum` and `running_product` of `m`.
+"""Running sums, products and extremes on arrays: `running_sum` and its like, of `m`.
 
 A running sum meets every partial sum again, so it is carried in a wider dtype: float32 for the half
 types, float64 for float32. One addition comes after the other, in the order of the dimension.
@@ -32,3 +32,16 @@ def running_sum(x: Array, axis: int, reverse: bool = False) -> Array:
 def running_product(x: Array, axis: int, reverse: bool = False) -> Array:
     """Products of all elements up to each along an axis; from the end if `reverse`."""
     return _running(np.multiply, x, axis, reverse)
+
+
+def running_extreme(x: Array, axis: int, largest: bool) -> tuple[Array, Array]:
+    """The largest (or smallest) so far along an axis and its place; the last of equal ones.
+
+    A nan stays to the end; a later nan takes over its place.
+    """
+    values = (np.maximum if largest else np.minimum).accumulate(x, axis)
+    place = [1] * x.ndim
+    place[axis] = -1
+    reached = (x == values) | np.isnan(x)
+    places = np.where(reached, np.arange(x.shape[axis]).reshape(place), 0)
+    return values, np.maximum.accumulate(places, axis)

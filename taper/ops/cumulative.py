@@ -154,18 +154,12 @@ class _Running(Opaque):
     saved_from = 1
     differentiable = (True, False)
     saves = ("input.shape", "out")
-    extreme: Any = None
+    largest = True
 
     def forward(self, m: Any, input: Any, *, axis: int) -> Any:
         if not input.ndim:
             return input.copy(), np.zeros((), np.int64)
-        values = type(self).extreme.accumulate(input, axis)
-        place = [1] * input.ndim
-        place[axis] = -1
-        # A nan stays to the end; a later nan takes over its place.
-        reached = (input == values) | np.isnan(input)
-        places = np.where(reached, np.arange(input.shape[axis]).reshape(place), 0)
-        return values, np.maximum.accumulate(places, axis)
+        return m.running_extreme(input, axis, self.largest)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, axis: int) -> Any:
         from taper.ops.scatter import ScatterAdd
@@ -177,14 +171,12 @@ class _Running(Opaque):
 class Cummax(_Running):
     """The largest so far along `axis`, and where."""
 
-    extreme = np.maximum
-
 
 @op
 class Cummin(_Running):
     """The smallest so far along `axis`, and where."""
 
-    extreme = np.minimum
+    largest = False
 
 
 @public(method=True, out=True)

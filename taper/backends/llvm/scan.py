@@ -1,4 +1,4 @@
-"""Running sums and products along a dimension, carried in float64 (int64 for integers).
+"""Running sums, products and extremes along a dimension; sums carried in float64 (int64 for integers).
 
 Arrays are row-major and seen as (outer, count, inner); the scan runs over the middle dimension, one
 addition after the other, so the results are numpy's, bit for bit. Along the last dimension (inner
@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from taper.backends import scans as reference
 from taper.backends.llvm import call
-from taper.backends.llvm.text import Function, Module, Pointer, Value
+from taper.backends.llvm.text import Function, Module, Pointer, Value, vector
 
 Array = np.ndarray
 
@@ -139,3 +140,77 @@ class Scan:
         turn = slice(None, None, -1 if reverse else 1)
         dtype = {"double": np.float64, "i64": np.int64}[self.carried]
         out[begin:end, turn] = ufunc.accumulate(x[begin:end, turn], 1, dtype=dtype)
+
+
+@dataclass(frozen=True)
+class RunningExtreme:
+    """The largest (or smallest) so far, and its place: the last of equal ones; nan beats all.
+
+    Arrays are seen as (outer, count, inner). Several rows go on at a time where inner is 1.
+
+    kernel(x, values, places, count, inner, begin, end), for o in [begin, end)
+    """
+
+    element: str
+    largest: bool
+    exports = ("kernel", "entry")
+    kinds = ("array", "array", "array", "int", "int", "int", "int")
+
+    def write(self, module: Module) -> None:
+        """The kernel and its entry."""
+        f = module.function(
+            "kernel", x="ptr", values="ptr", places="ptr", count="i64", inner="i64", begin="i64",
+            end="i64",
+        )  # fmt: skip
+        count, inner, begin, end = (f.arg(n) for n in ("count", "inner", "begin", "end"))
+        flat, lanes = inner.equals(1), module.lanes("double")
+        together = begin + (end - begin) // _ROWS * _ROWS
+
+        def rows(o: Value, number: int) -> None:
+            self._scan(f, [(o + r) * count for r in range(number)], 1, None)
+
+        def columns(o: Value) -> None:
+            def some(c: Value) -> None:
+                self._scan(f, [o * count * inner + c], lanes, f.mask(inner - c, lanes))
+
+            f.loop(0, inner, some, lanes)
+
+        f.when(flat, lambda: f.loop(begin, together, lambda o: rows(o, _ROWS), _ROWS) and None)
+        f.when(flat, lambda: f.loop(together, end, lambda o: rows(o, 1)) and None)
+        f.when(~flat, lambda: f.loop(begin, end, columns) and None)
+        f.ret()
+        call.write_entry(module, "entry", f, self.kinds)
+
+    def _scan(self, f: Function, starts: list[Value], lanes: int, mask: Value | None) -> None:
+        """Along one vector of columns, or several rows, that begin at `starts`."""
+        inner = f.arg("inner")
+        x, values = (f.pointer(name, self.element) for name in ("x", "values"))
+        places = f.pointer("places", "i64")
+        best = [x.load(start, lanes, mask) for start in starts]
+        place = [f.const(0, vector("i64", lanes))] * len(starts)
+        for start, b, p in zip(starts, best, place, strict=True):
+            values.store(b, start, mask)
+            places.store(p, start, mask)
+
+        def step(k: Value, *carried: Value) -> list[Value]:
+            made: list[Value] = []
+            number = f.splat(k, lanes)
+            for i, start in enumerate(starts):
+                b, p = carried[2 * i], carried[2 * i + 1]
+                here = start + k * inner
+                new = x.load(here, lanes, mask)
+                won = new >= b if self.largest else new <= b
+                if new.is_float:
+                    won = won | new.differs(new)
+                b, p = won.select(new, b), won.select(number, p)
+                values.store(b, here, mask)
+                places.store(p, here, mask)
+                made += [b, p]
+            return made
+
+        init = [v for pair in zip(best, place, strict=True) for v in pair]
+        f.loop(1, f.arg("count"), step, 1, init)
+
+    def interpret(self, x: Array) -> tuple[Array, Array]:
+        """By numpy, of arrays of three dimensions."""
+        return reference.running_extreme(x, 1, self.largest)

@@ -16,7 +16,7 @@ from taper.backends import scans as reference
 from taper.backends.llvm import build, machine
 from taper.backends.llvm.functions import scan as functions
 from taper.backends.llvm.loaded import kernel
-from taper.backends.llvm.scan import Scan
+from taper.backends.llvm.scan import RunningExtreme, Scan
 
 DTYPES = {"float": np.float32, "double": np.float64, "i64": np.int64}
 # outer, count, inner: rows beside the eight that go together, columns beside vectors and blocks
@@ -42,6 +42,33 @@ def numbers(rng, shape, dtype):
     if np.dtype(dtype).kind == "i":
         return rng.integers(-9, 9, shape).astype(dtype)
     return (1 + rng.standard_normal(shape) / 8).astype(dtype)
+
+
+@pytest.mark.parametrize("largest", [True, False])
+@pytest.mark.parametrize("shape", [s for s in SHAPES if s[1]], ids=str)
+@pytest.mark.parametrize("element", DTYPES)
+def test_running_extremes_know_their_places(element, shape, largest):
+    """Of equal ones the last; a nan stays, and a later nan takes over."""
+    x = np.random.default_rng(0).integers(-9, 9, shape).astype(DTYPES[element])
+    if x.dtype.kind == "f":
+        x[np.random.default_rng(1).random(shape) < 0.02] = np.nan
+    spec = RunningExtreme(element, largest)
+    values, places = (np.full(x.size + 64, GUARD, dtype) for dtype in (x.dtype, np.int64))
+    outer, half = shape[0], shape[0] // 3
+    for begin, end in ((half, outer), (0, half)):
+        kernel(spec)(x, values, places, *shape[1:], begin, end)
+
+    expected = spec.interpret(x)
+    for made, wanted in zip((values, places), expected, strict=True):
+        np.testing.assert_array_equal(made[: x.size].reshape(shape), wanted)
+        assert (made[x.size :] == GUARD).all()
+    for axis in range(3):
+        if shape[axis]:
+            found = functions.running_extreme(x, axis, largest)
+            for made, wanted in zip(
+                found, reference.running_extreme(x, axis, largest), strict=True
+            ):
+                np.testing.assert_array_equal(made, wanted)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

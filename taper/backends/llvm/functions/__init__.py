@@ -29,7 +29,7 @@ FAMILIES: dict[str, str] = {
     "update": "update_rule",
     "gather": "add_slices gather scatter_add sum_rows take_slices",
     "order": "order first_in_order",
-    "scan": "running_product running_sum",
+    "scan": "running_product running_sum running_extreme",
     "draw": "draws",
     "cast": "astype",
 }

@@ -1,4 +1,4 @@
-"""Running sums and products on kernels: the functions of backends/scans.py.
+"""Running sums, products and extremes on kernels: the functions of backends/scans.py.
 
 float32, float64 and int64, of any strides (a copy is made of what is not row-major). Other dtypes,
 and small arrays, go to the reference.
@@ -15,7 +15,7 @@ import numpy as np
 
 from taper.backends import scans as reference
 from taper.backends.llvm.loaded import kernel
-from taper.backends.llvm.scan import Scan
+from taper.backends.llvm.scan import RunningExtreme, Scan
 
 Array = np.ndarray
 
@@ -60,3 +60,21 @@ def running_product(x: Array, axis: int, reverse: bool = False) -> Array:
     """Products of all elements up to each along an axis; from the end if `reverse`."""
     made = _running(x, axis, reverse, True)
     return reference.running_product(x, axis, reverse) if made is None else made
+
+
+@functools.cache
+def _extreme(dtype: np.dtype, largest: bool) -> Callable[..., Any]:
+    return kernel(RunningExtreme(_ELEMENTS[dtype], largest))
+
+
+def running_extreme(x: Array, axis: int, largest: bool) -> tuple[Array, Array]:
+    """The largest (or smallest) so far along an axis and its place; the last of equal ones."""
+    if x.size < LEAST or x.dtype not in _ELEMENTS:
+        return reference.running_extreme(x, axis, largest)
+    x = np.ascontiguousarray(x)
+    shape = x.shape
+    values, places = np.empty(shape, x.dtype), np.empty(shape, np.int64)
+    count, inner = shape[axis], math.prod(shape[axis + 1 :])
+    outer = x.size // (count * inner)
+    _extreme(x.dtype, largest)(x, values, places, count, inner, 0, outer)
+    return values, places
