@@ -82,11 +82,11 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
                     out = np.ascontiguousarray(out)
     if op.outputs != 1:
         return _wrap_many(op, inputs, arrays, common, attrs, out, tracked)
-    result = wrap(out)
+    result = _wrapped_result(out)
     if op.view:
         join(result, inputs[0])
     if tracked and mode.grad and op.vjp is not None and out.dtype.kind in _FLOATING:
-        node = result._grad_fn = record(op, inputs, arrays, common, attrs, out.shape)
+        node = result._grad_fn = record(op, inputs, arrays, common, attrs, out)
         result._requires_grad = True
         if op.saves_out:
             storage = result._storage
@@ -106,7 +106,7 @@ def look(op: Any, source: Tensor, **attrs: Any) -> Tensor:
         array = op.run(_math, array, **attrs)
     except (ValueError, TypeError, IndexError) as error:
         raise _explained(op, [array], error) from error
-    result = wrap(array)
+    result = _wrapped_result(array)
     join(result, source)
     if (
         (
@@ -180,16 +180,43 @@ def _wrap_many(
     return results
 
 
+def _first_record(*arguments: Any) -> Any:
+    """Before the first call is recorded: fetches the backend's built-ins, if it has them."""
+    global _quick_record, _wrapped_result
+    from taper.nn.parameter import Parameter
+
+    made = _math.tape(Tensor, Parameter, Storage, OpNode, next_number, UNCHECKED)
+    if made is None:
+        _quick_record = _no_record
+    else:
+        _wrapped_result, _quick_record = made
+    return _quick_record(*arguments)
+
+
+def _no_record(*arguments: Any) -> None:
+    """Leaves it to `record`."""
+
+
+# (node class, its plan, inputs, result, attrs) -> the node, or None where `record` must make it.
+_quick_record: Callable[..., Any] = _first_record
+_wrapped_result = wrap
+
+
 def record(
     op: Any,
     inputs: tuple[Any, ...],
     arrays: Any,
     common: Any,
     attrs: dict[str, Any],
-    shape: tuple[int, ...] | None = None,
+    result: Any = None,
 ) -> OpNode:
-    """Puts the call on the tape; `shape` is the result's, for elementwise ops."""
-    node: OpNode = _new(op.node_class or node_class(op))
+    """Puts the call on the tape; `result` is its array, for elementwise ops."""
+    kind = op.node_class or node_class(op)
+    if common is None and kind.plan is not None and not mode.anomaly:
+        made = _quick_record(kind, kind.plan, inputs, result, attrs)
+        if made is not None:
+            return made
+    node: OpNode = _new(kind)
     edges: list[Any] = []
     saved: list[Any] = []
     plan = op.plan
@@ -219,14 +246,14 @@ def record(
     node.edges = tuple(edges)
     node.saved = saved
     node.number = next_number()
-    if attrs:
-        node.attrs = attrs
+    node.attrs = attrs
+    node.out = None
     if common is not None:
         node.common = common
         node.dtypes = [x._array.dtype if isinstance(x, Tensor) else None for x in inputs]
     if op.elementwise and len(inputs) > 1:
         for x in inputs:
-            if isinstance(x, Tensor) and x._array.shape != shape:
+            if isinstance(x, Tensor) and x._array.shape != result.shape:
                 node.shapes = [x._array.shape if isinstance(x, Tensor) else None for x in inputs]
                 break
     if mode.anomaly:

@@ -146,7 +146,7 @@ def rebase(target: Tensor, result: Tensor, since: int, copied: bool = False) -> 
     if base is None or target._view_version is None:
         if copied or result._grad_fn is None:
             array = target._array
-            node = record(Copy, (_alias(target), result), [], array.dtype, {}, array.shape)
+            node = record(Copy, (_alias(target), result), [], array.dtype, {}, array)
             place(target, node, 0)
             return
     if result._array.shape != target._array.shape:

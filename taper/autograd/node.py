@@ -42,6 +42,7 @@ FREED = (
 class Node:
     """Base of all nodes: edges, hooks, and PyTorch's surface of grad_fn."""
 
+    __slots__ = ("__dict__", "__weakref__")
     edges: tuple[Edge, ...]
     number: int
     output_count = 1
@@ -136,6 +137,9 @@ class AccumulateGrad(Node):
         return "torch::autograd::AccumulateGrad"
 
 
+NO_ATTRS: dict[str, Any] = {}
+
+
 class OpNode(Node):
     """A recorded call of an op from the registry.
 
@@ -143,11 +147,16 @@ class OpNode(Node):
     `shapes` and `dtypes` are the inputs' where they differ from the result's (elementwise ops).
     """
 
-    op: Op  # of the class: see node_class
-    attrs: dict[str, Any] = {}
+    # What every node has, for machine code to fill (backends/llvm/tape.py); the rest is rare.
+    __slots__ = ("attrs", "edges", "number", "out", "saved")
+
+    op: Op  # of the class, as is `plan`: see node_class
+    # [inputs, elementwise, then of each input what is saved and whose gradient alone needs it or -1]
+    plan: np.ndarray | None
+    attrs: dict[str, Any]
     saved: list[Any] | None
+    out: Any
     is_packed = False  # by saved-tensor hooks
-    out: Any = None
     common: Any = None
     dtypes: Any = None
     shapes: Any = None
@@ -165,7 +174,7 @@ class OpNode(Node):
         if self.op.frees:
             self.saved = None
             self.out = None
-            self.attrs = OpNode.attrs  # some hold arrays, such as the moments of a norm
+            self.attrs = NO_ATTRS  # some hold arrays, such as the moments of a norm
 
     def run(self, lane: Any, grads: list[Any], needs: Needs) -> Any:
         op = self.op
@@ -203,8 +212,17 @@ class OpNode(Node):
 
 def node_class(op: Op) -> type[OpNode]:
     """The class of an op's nodes, which knows the op and has the name that PyTorch gives them."""
+    plan = None
+    if not op.variadic:
+        readers = dict(op.spared)
+        plan = np.array(
+            [len(op.plan), op.elementwise]
+            + [n for i, kind in enumerate(op.plan) for n in (kind, readers.get(i, -1))],
+            np.int64,
+        )
     name = op.node_name.rpartition(":")[2]
-    op.node_class = type(name, (OpNode,), {"__module__": "builtins", "op": op})
+    fields = {"__module__": "builtins", "__slots__": (), "op": op, "plan": plan}
+    op.node_class = type(name, (OpNode,), fields)
     return op.node_class
 
 
