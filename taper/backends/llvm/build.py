@@ -23,8 +23,9 @@ from taper.backends.llvm import store
 from taper.backends.llvm.machine import Machine, host, start_llvm, target_machine
 from taper.backends.llvm.text import Module
 
-# Libraries kept in memory, least recently used first out. One takes some 10 to 100 kB.
-MOST_LIBRARIES = 4096
+# Libraries kept in memory, least recently used first out. One takes some 10 to 100 kB, and lives on
+# while somebody has its addresses.
+MOST_LIBRARIES = 1024
 
 
 class Spec(Protocol):
@@ -56,13 +57,12 @@ counts = {"memory": 0, "disk": 0, "compiled": 0}
 
 def library(spec: Any) -> Library:
     """The machine code of a specification."""
-    found = _libraries.get(spec)
-    if found is not None:
-        counts["memory"] += 1
-        return found
     with _lock:
         found = _libraries.get(spec)
-        if found is None:
+        if found is not None:
+            counts["memory"] += 1
+            _libraries.move_to_end(spec)
+        else:
             found = _libraries[spec] = load(spec)
             while len(_libraries) > MOST_LIBRARIES:
                 _libraries.popitem(last=False)

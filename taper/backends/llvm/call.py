@@ -39,10 +39,21 @@ class _MethodDef(ctypes.Structure):
     ]
 
 
-# Every built-in that was made, with its definition, to which CPython keeps a pointer; and every
-# function by way of ctypes. watch.py looks here.
-builtins: list[tuple[_MethodDef, Callable[..., Any]]] = []
+class _Home(str):
+    """What a built-in has as its module: CPython points to the definition as long as it holds this."""
+
+    definition: _MethodDef
+
+
+# The built-ins that live, by their ids, and the functions by way of ctypes. watch.py looks here.
+_living: dict[int, weakref.ref[Any]] = {}
 foreign: weakref.WeakSet[Foreign] = weakref.WeakSet()
+
+
+def builtins() -> list[tuple[_MethodDef, Callable[..., Any]]]:
+    """The definition of each built-in that lives, and the built-in."""
+    found = [held() for held in list(_living.values())]
+    return [(made.__module__.definition, made) for made in found if made is not None]
 
 
 @functools.cache
@@ -152,8 +163,11 @@ def builtin(name: str, address: int, owner: Any = None) -> Callable[..., Any]:
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.restype = ctypes.py_object
     make.argtypes = [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
-    made: Callable[..., Any] = make(ctypes.addressof(definition), owner, name)
-    builtins.append((definition, made))
+    home = _Home(name)
+    home.definition = definition
+    made: Callable[..., Any] = make(ctypes.addressof(definition), owner, home)
+    key = id(made)
+    _living[key] = weakref.ref(made, lambda _: _living.pop(key, None))
     return made
 
 

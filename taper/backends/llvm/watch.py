@@ -36,7 +36,7 @@ class Watch:
         self._failures: list[BaseException] = []
         self._held: list[Any] = []  # what the definitions point to meanwhile
         # (definition, its code, that of its stand-in), and the same of functions by way of ctypes
-        self._builtins = [self._builtin(*each) for each in call.builtins]
+        self._builtins = [self._builtin(*each) for each in call.builtins()]
         self._foreign = [self._function(each) for each in call.foreign]
 
     def __enter__(self) -> Watch:

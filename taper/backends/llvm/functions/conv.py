@@ -20,7 +20,7 @@ import numpy as np
 from taper.backends import convolution as reference
 from taper.backends.llvm import call
 from taper.backends.llvm.functions.conv_volumes import Volumes, in_depth
-from taper.backends.llvm.functions.gemm import Plans
+from taper.backends.llvm.functions.gemm import MOST_KERNELS, Plans
 from taper.backends.windows import widened
 
 Sizes = tuple[int, ...]
@@ -66,7 +66,7 @@ def _made(name: str) -> Callable[..., Any]:
     return make
 
 
-_forward = Plans(_made("forward"))
+_forward = Plans(_made("forward"), MOST_KERNELS)
 
 
 def convolution(
@@ -111,7 +111,7 @@ def _without_kernel(
     return deep.forward(x, w, bias, out, convolution)
 
 
-_input_grad = Plans(_made("input_grad"))
+_input_grad = Plans(_made("input_grad"), MOST_KERNELS)
 
 
 def convolution_transposed(
@@ -138,7 +138,7 @@ def convolution_transposed(
     return found(np.ascontiguousarray(grad), np.ascontiguousarray(w))
 
 
-_weight_grad = Plans(_made("weight_grad"))
+_weight_grad = Plans(_made("weight_grad"), MOST_KERNELS)
 
 
 def _weight_and_bias(

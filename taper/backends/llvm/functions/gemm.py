@@ -26,8 +26,10 @@ Kernel = Callable[..., None]
 Shape = tuple[int, ...]
 
 _DTYPES: dict[str, np.dtype] = {"float": np.dtype("f4"), "double": np.dtype("f8")}
-# Shapes whose plans are remembered; all are forgotten when there are more.
+# Shapes whose plans are remembered; all are forgotten when there are more. Fewer where each shape
+# has a kernel of its own, of some 100 kB.
 _MOST_PLANS = 4096
+MOST_KERNELS = 256
 # Multiplications from which threads are worth waking (some 20 us of one core).
 _PARALLEL = 1 << 20
 # Elements of a matrix up to which a single row is multiplied by tiles, which run one row slowly.
@@ -37,12 +39,12 @@ _SINGLE = 1 << 16
 class Plans(dict[Any, Any]):
     """What is known of shapes and strides that have been seen: None sends them to the reference."""
 
-    def __init__(self, make: Callable[..., Any]) -> None:
+    def __init__(self, make: Callable[..., Any], most: int = _MOST_PLANS) -> None:
         super().__init__()
-        self._make = make
+        self._make, self._most = make, most
 
     def __missing__(self, key: Any) -> Any:
-        if len(self) >= _MOST_PLANS:
+        if len(self) >= self._most:
             self.clear()
         found = self[key] = self._make(*key)
         return found

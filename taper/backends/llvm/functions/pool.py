@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from taper.backends import pooling as reference
-from taper.backends.llvm.functions.gemm import Plans
+from taper.backends.llvm.functions.gemm import MOST_KERNELS, Plans
 from taper.backends.windows import widened
 
 Sizes = tuple[int, ...]
@@ -30,7 +30,7 @@ def _made(name: str) -> Callable[..., Any]:
     return make
 
 
-_maxima = Plans(_made("maximum"))
+_maxima = Plans(_made("maximum"), MOST_KERNELS)
 
 
 def max_pool(
@@ -79,7 +79,7 @@ def _count(lead: Sizes) -> int:
     return count
 
 
-_means = Plans(_made("mean"))
+_means = Plans(_made("mean"), MOST_KERNELS)
 
 
 def avg_pool(
