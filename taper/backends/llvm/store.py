@@ -3,6 +3,7 @@
 A file is its SHA-256 followed by the code. It is written under another name and renamed, so that
 processes can share the folder; one whose checksum is wrong counts as absent and is removed. The
 folder is TAPER_CACHE, else taper/kernels in the user's cache folder; TAPER_CACHE="" uses none.
+Whatever is wrong with it (no space, no rights, damage), kernels are compiled, and nobody is told.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import contextlib
 import functools
 import hashlib
 import os
+import secrets
 import stat
+import time
 from pathlib import Path
 
 # Bytes that the folder may hold, and the share that is kept when it is over.
@@ -32,6 +35,8 @@ def folder() -> Path | None:
         path = Path(base) / "taper" / "kernels"
     else:
         path = Path(named)
+    if named is None and not path.is_absolute():  # no home: "~" is not a folder to make
+        return None
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = path.stat()
@@ -67,7 +72,8 @@ def put(key: str, code: bytes) -> None:
     place = folder()
     if place is None:
         return
-    beside = place / f"{key}.{os.getpid()}.tmp"
+    # A number alone would not do: containers that share the folder have processes of one number.
+    beside = place / f"{key}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
     try:
         beside.write_bytes(hashlib.sha256(code).digest() + code)
         os.replace(beside, place / (key + ".o"))
@@ -94,6 +100,7 @@ def files() -> list[tuple[Path, int, float]]:
 
 def trim(most: int = MOST_BYTES) -> int:
     """Removes the oldest objects if there are more than `most` bytes; how many went."""
+    _sweep()
     kept = files()
     total = sum(size for _, size, _ in kept)
     if total <= most:
@@ -109,8 +116,18 @@ def trim(most: int = MOST_BYTES) -> int:
     return removed
 
 
+def _sweep(age: float = 3600) -> None:
+    """Removes what processes that were killed while they wrote have left behind."""
+    place = folder()
+    for path in place.glob("*.tmp") if place else ():
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > age:
+                path.unlink()
+
+
 def clear() -> int:
     """Removes every object; how many there were."""
+    _sweep()
     gone = 0
     for path, _, _ in files():
         with contextlib.suppress(OSError):
