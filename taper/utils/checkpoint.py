@@ -281,7 +281,8 @@ class CheckpointNode(Node):
                 part,
             )
 
-    def run(self, lane: Any, grads: list[Any], needs: tuple[bool, ...]) -> Any:
+    def run(self, lane: Any, grads: list[Any], needs: Any) -> Any:
+        needs = self.wanted(needs)
         if self.again is None:
             raise GradError(FREED)
         graph = mode.grad  # create_graph
