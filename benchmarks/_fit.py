@@ -130,6 +130,31 @@ def mills(center: float) -> Callable[[Any], Any]:
     return function
 
 
+def mills_pieces(degree: int) -> tuple[list[Any], list[list[Any]], Any]:
+    """exp(t^2 / 2) P(normal > t) around 16 nodes: (nodes, coefficients), error.
+
+    A piece is a quarter of an octave of t + 1: the low four bits of its float's exponent and two
+    of its mantissa, in that order, are the piece's number.
+    """
+    nodes, table, worst = [], [], mpf(0)
+    for place in range(16):
+        octave = mpf(2) ** ((place // 4 + 1) % 4)
+        low, high = (octave * (1 + mpf(place % 4 + i) / 4) - 1 for i in (0, 1))
+        node, half = (low + high) / 2, (high - low) / 2 * mpf("1.0001")
+
+        def share(d: Any, node: Any = node) -> Any:
+            return mp.erfc((node + d) / mp.sqrt(2)) / 2 * mp.exp((node + d) ** 2 / 2)
+
+        def weight(d: Any, share: Callable[[Any], Any] = share) -> Any:
+            return 1 / share(d)
+
+        found, error = remez(share, -half, half, degree, weight)
+        nodes.append(node)
+        table.append(found)
+        worst = max(worst, error)
+    return nodes, table, worst
+
+
 def mills_range(center: float, most: float) -> tuple[Any, Any]:
     """The range of w for t from 0 to `most`."""
     return mpf(-1), (mpf(most) - center) / (mpf(most) + center)
@@ -138,15 +163,14 @@ def mills_range(center: float, most: float) -> tuple[Any, Any]:
 EDGE = mpf("0.55")
 ATANH_MOST = mpf(1) / 25  # the square of (m - 1) / (m + 1) for m up to 1.5
 ERF = {"F32": (mpf("0.262"), 5), "F64": (mpf("0.387"), 12)}  # distance of the nodes, degree
-FAR = {"F32": 14.6, "F64": 39.0}
-CENTER = {"F32": 2.0, "F64": 4.0}
+FAR, CENTER = 39.0, 4.0
 
 
 def tables() -> dict[str, tuple[str, list[Any], Any]]:
     """name -> (what it is, coefficients, error)."""
     made: dict[str, tuple[str, list[Any], Any]] = {}
     for kind, degrees in (
-        ("F32", (4, 8, 4, 11, 3, 3)),
+        ("F32", (4, 8, 4, 0, 3, 3)),
         ("F64", (10, 7, 11, 24, 6, 5)),
     ):
         exp, log, tanh, tail, sin, cos = degrees
@@ -161,10 +185,10 @@ def tables() -> dict[str, tuple[str, list[Any], Any]]:
                 *remez(after(lambda s: 2 * mp.atanh(s), 3, 2), 0, ATANH_MOST, log, lambda z: z + mpf("1e-3")))  # fmt: skip
         made[f"TANH_{kind}"] = ("(tanh(x) - x) / x^3, of x^2",
             *remez(after(mp.tanh, 3, 2), 0, EDGE**2, tanh, lambda z: z + mpf("1e-3")))  # fmt: skip
-        center = CENTER[kind]
-        made[f"MILLS_{kind}"] = (
-            f"exp(t^2 / 2) P(normal > t) (t + {center:g}), of (t - {center:g}) / (t + {center:g})",
-            *remez(mills(center), *mills_range(center, FAR[kind]), tail))  # fmt: skip
+        if kind == "F64":
+            made["MILLS_F64"] = (
+                f"exp(t^2 / 2) P(normal > t) (t + {CENTER:g}), of (t - {CENTER:g}) / (t + {CENTER:g})",
+                *remez(mills(CENTER), *mills_range(CENTER, FAR), tail))  # fmt: skip
         quarter = (mp.pi / 4) ** 2 * mpf("1.001")
         made[f"SIN_{kind}"] = ("(sin(r) - r) / r^3, of r^2",
             *remez(after(mp.sin, 3, 2), 0, quarter, sin, lambda z: z + mpf("1e-3")))  # fmt: skip
@@ -218,6 +242,13 @@ def main() -> None:
         print("# A row for each power of the distance, lowest first.")
         rows = [", ".join(shown(piece[d], kind) for piece in table) for d in range(degree + 1)]
         print(f"ERF_{kind} = ({', '.join(f'({row})' for row in rows)})")
+    nodes, table, error = mills_pieces(6)
+    print(
+        f"\n# exp(t^2 / 2) P(normal > t) around 16 nodes: {mp.nstr(error, 2)}, 2^{mp.nstr(mp.log(error, 2), 3)}"
+    )
+    print(f"MILLS_NODES_F32 = ({', '.join(shown(c, 'F32') for c in nodes)})")
+    rows = [", ".join(shown(piece[d], "F32") for piece in table) for d in range(7)]
+    print(f"MILLS_F32 = ({', '.join(f'({row})' for row in rows)})")
     mp.dps = 400
     print(
         "\n# Constants as sums whose first parts have so few bits that products with small integers are exact."

@@ -52,7 +52,7 @@ class _Format:
     log: Sequence[float]
     tanh: Sequence[float]
     erf: tuple[float, Sequence[float], Sequence[float], Sequence[Sequence[float]]]
-    mills: Sequence[float]
+    mills: Sequence[float]  # of float64; float32 has pieces
     sin: Sequence[float]
     cos: Sequence[float]
     ln2: Sequence[float]  # the first with trailing zeros
@@ -64,7 +64,7 @@ class _Format:
 _FORMATS = {
     "float": _Format(
         "i32", 23, 127, 1.5 * 2.0**23, 2.0**-126, 0x3F400000, -104.0, 89.0, 9.02, 3.95, 14.6, 2.0, 1e5,
-        c.EXP_F32, c.LOG_F32, c.TANH_F32, (c.ERF_STEP_F32, c.ERF_NODES_F32, c.ERF_VALUES_F32, c.ERF_F32), c.MILLS_F32, c.SIN_F32, c.COS_F32,
+        c.EXP_F32, c.LOG_F32, c.TANH_F32, (c.ERF_STEP_F32, c.ERF_NODES_F32, c.ERF_VALUES_F32, c.ERF_F32), (), c.SIN_F32, c.COS_F32,
         c.LN2_F32, c.LN2_PAIR_F32, c.LOG2E_F32, c.HALF_PI_F32,
     ),
     "double": _Format(
@@ -402,8 +402,19 @@ def erf(x: Value) -> Value:
     return _copy_sign(f.fma(d, slope, value), x)
 
 
-def _normal_tail(size: Value, form: _Format) -> tuple[Value, Value]:
-    """(p, n + magic): 2^n p is the normal distribution beyond `size`, a number without sign."""
+def _mills_single(size: Value) -> Value:
+    """The normal distribution beyond `size` over exp(-size^2 / 2): around the nearest of 16 nodes."""
+    f = size.f
+    place = (size + 1.0).bits("i32").shifted_right(21)
+    d = size - _look_up(c.MILLS_NODES_F32, place, "float")
+    ratio = _look_up(c.MILLS_F32[-1], place, "float")
+    for row in c.MILLS_F32[-2::-1]:
+        ratio = f.fma(ratio, d, _look_up(row, place, "float"))
+    return ratio
+
+
+def _mills_double(size: Value, form: _Format) -> Value:
+    """The same by a quotient, which is small for far tails, and its last bits."""
     f = size.f
     below = size + form.tail_center
     below_low = size - (below - form.tail_center)
@@ -414,7 +425,13 @@ def _normal_tail(size: Value, form: _Format) -> tuple[Value, Value]:
         left = f.fma(-quotient, below_low, f.fma(-quotient, below, above))
         return f.fma(left, inverse, quotient)
 
-    ratio = divided(_horner(divided(size - form.tail_center), form.mills))
+    return divided(_horner(divided(size - form.tail_center), form.mills))
+
+
+def _normal_tail(size: Value, form: _Format) -> tuple[Value, Value]:
+    """(p, n + magic): 2^n p is the normal distribution beyond `size`, a number without sign."""
+    f = size.f
+    ratio = _mills_single(size) if size.element == "float" else _mills_double(size, form)
     # The square's own rounding would be magnified by its size.
     square = size * size
     left = f.fma(size, size, -square)
@@ -428,9 +445,8 @@ def gelu(x: Value) -> Value:
     form, f = _format(x), x.f
     size = f.minimum(form.tail_high, absolute(x))
     p, shifted = _normal_tail(size, form)
-    negative = x < 0.0
-    small = _scale(negative.select(size * p, p), shifted, form)
-    return negative.select(-small, x * (1.0 - small))
+    # On the left minus 0, from which the least of tails still gives minus 0.
+    return f.maximum(-0.0, x) - _scale(size * p, shifted, form)
 
 
 # ---------------------------------------------------------------- angles
