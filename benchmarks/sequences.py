@@ -8,8 +8,9 @@ batches of 12, 65 letters. The LSTMs are those of PyTorch's word_language_model 
 for any framework with the interface.
 
 Steps of the two take turns within one process. A row gives the milliseconds of a step, median (best),
-the ratio of the medians (above 1: taper is faster), and the largest memory of a fresh process that
-does nothing but such steps, less what it had when the framework was imported.
+the ratio of the medians (above 1: taper is faster), and the most memory that a fresh process of such
+steps held, with in brackets what of it came after the import. With one thread the time is that of
+the processor, which other programs disturb less.
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ MODELS: dict[str, Callable[[Any], Step]] = {
 }
 
 
-def milliseconds(steps: list[Step], rounds: int) -> list[list[float]]:
+def milliseconds(steps: list[Step], rounds: int, clock: Callable[[], float]) -> list[list[float]]:
     """Of each, the times of steps that take turns."""
     found: list[list[float]] = [[] for _ in steps]
     for step in steps:
@@ -166,19 +167,20 @@ def milliseconds(steps: list[Step], rounds: int) -> list[list[float]]:
     gc.collect()
     for turn in range(rounds):
         for which in range(len(steps)) if turn % 2 else reversed(range(len(steps))):
-            start = time.perf_counter()
+            start = clock()
             steps[which]()
-            found[which].append((time.perf_counter() - start) * 1e3)
+            found[which].append((clock() - start) * 1e3)
     return found
 
 
-def peak(framework: str, name: str, threads: int, steps: int = 12) -> float:
-    """MB that a fresh process of steps needs above what the import took."""
+def peak(framework: str, name: str, threads: int, steps: int = 12) -> str:
+    """MB that a fresh process of steps needs, and those above what the import took."""
     shown = subprocess.run(
         [sys.executable, __file__, "--steps-of", framework, name, str(threads), str(steps)],
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    return float(shown)
+    most, after = map(float, shown.split())
+    return f"{most:.0f} ({after:.0f})"
 
 
 def _most_held() -> float:
@@ -196,7 +198,8 @@ def _steps_of(framework: str, name: str, threads: str, steps: str) -> None:
         loss = float(step().detach())
     if not math.isfinite(loss):
         raise ArithmeticError(f"the loss is {loss}")
-    print(_most_held() - before)
+    most = _most_held()
+    print(most, most - before)
 
 
 def main() -> None:
@@ -224,12 +227,14 @@ def main() -> None:
         for threads in given.threads:
             for framework in (taper, torch):
                 framework.set_num_threads(threads)
-            ours, theirs = milliseconds(steps, given.rounds)
+            ours, theirs = milliseconds(
+                steps, given.rounds, time.process_time if threads == 1 else time.perf_counter
+            )
             ratio = statistics.median(theirs) / statistics.median(ours)
             shown = [f"{statistics.median(t):.2f} ({min(t):.2f})" for t in (ours, theirs)]
             memory = ["-", "-"]
             if not given.no_memory:
-                memory = [f"{peak(each, name, threads):.0f}" for each in ("taper", "torch")]
+                memory = [peak(each, name, threads) for each in ("taper", "torch")]
             row = " | ".join([name, str(threads), *shown, f"{ratio:.2f}", *memory])
             print(f"| {row} |", flush=True)
 
