@@ -38,6 +38,9 @@ def canonical_dims(
 
     Raises: IndexError if out of range, RuntimeError if one appears twice.
     """
+    if type(dim) is int:  # the usual case; what follows takes as long as a small sum
+        one = canonical_dim(dim, ndim, name)
+        return (one,) if ndim else ()
     if dim is None or (
         empty_is_all and not isinstance(dim, int) and hasattr(dim, "__len__") and len(dim) == 0
     ):

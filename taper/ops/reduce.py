@@ -42,9 +42,10 @@ class Sum(Reduction):
     saves = ("input.shape",)
 
     def forward(self, m: Any, input: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
-        dtype = wide(input.dtype) or input.dtype
-        made = m.sum(input, axis=axis, keepdims=keepdims, dtype=dtype)
-        return made.astype(input.dtype, copy=False)
+        own = input.dtype
+        dtype = wide(own)
+        made = m.sum(input, axis, dtype or own, None, keepdims)
+        return made if dtype is None else made.astype(own)
 
     def vjp(
         self, m: Any, grad: Any, out: Any, input: Any, *, axis: tuple[int, ...], keepdims: bool
@@ -76,9 +77,10 @@ class Mean(Reduction):
     saves = ("input.shape",)
 
     def forward(self, m: Any, input: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
-        dtype = wide(input.dtype) or input.dtype
-        made = m.sum(input, axis=axis, keepdims=keepdims, dtype=dtype)
-        return (made / count_of(input.shape, axis)).astype(input.dtype, copy=False)
+        own = input.dtype
+        dtype = wide(own)
+        made = m.sum(input, axis, dtype or own, None, keepdims) / count_of(input.shape, axis)
+        return made if dtype is None else made.astype(own)
 
     def vjp(
         self, m: Any, grad: Any, out: Any, input: Any, *, axis: tuple[int, ...], keepdims: bool
