@@ -229,3 +229,21 @@ def test_filling_expanded_tensors_warns_at_the_line_that_does(name):
         getattr(x, name)(*arguments[name])
 
     assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("value", [7, tensor([2.5]), tensor(-1.5)])
+@pytest.mark.parametrize("dtype", [taper.float32, taper.float64, taper.float16, taper.int64])
+def test_one_element_fills_a_mask_of_the_whole_shape(dtype, value):
+    """However many elements there are and however they lie: it is written at once."""
+    for shape in ((3,), (40, 50)):
+        x = taper.arange(int(np.prod(shape))).reshape(shape).to(dtype)
+        x = x.T if x.ndim == 2 else x
+        mask = x % 3 == 1
+        kept = x.clone()
+
+        if isinstance(value, taper.Tensor):
+            value = value.to(dtype)
+        x[mask] = value
+
+        assert (x[mask] == value).all()
+        assert x[~mask].tolist() == kept[~mask].tolist()
