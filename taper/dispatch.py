@@ -100,12 +100,17 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
 
 
 def look(op: Any, source: Tensor, **attrs: Any) -> Tensor:
-    """`apply` for an op that gives one view of one tensor, by a shorter way."""
+    """`apply` for an op that gives one view of one tensor."""
     array = source._array
     try:
         array = op.run(_math, array, **attrs)
     except (ValueError, TypeError, IndexError) as error:
         raise _explained(op, [array], error) from error
+    return looked(op, source, array, attrs)
+
+
+def looked(op: Any, source: Tensor, array: np.ndarray, attrs: dict[str, Any]) -> Tensor:
+    """The view of `source` that is its `array` as `op` makes it with these attributes."""
     result = _wrapped_result(array)
     join(result, source)
     if (

@@ -20,6 +20,7 @@ from taper.dispatch import (
     check_overlap,
     check_writable,
     look,
+    looked,
     store,
     touch,
 )
@@ -332,13 +333,15 @@ def getitem(self: Tensor, key: Any) -> Tensor:
         extent = shape[0]
         if not -extent <= key < extent:
             raise DimError(f"index {key} is out of bounds for dimension 0 with size {extent}")
-        return look(Select, self, axis=0, index=key % extent)
+        return looked(Select, self, self._array[key, ...], {"axis": 0, "index": key % extent})
     basic = _plain(shape, key)
-    if basic is None:
-        basic, indices, spec = parse(shape, key)
-        if indices:
-            _check_bounds(self, basic, indices, spec)
-            return apply(Index, _basic(self, basic), *indices, spec=_trim(spec))
+    if basic is not None:
+        kind = Slice if type(key) is slice else slicing(basic)
+        return looked(kind, self, self._array[(*basic, ...)], {"key": basic})
+    basic, indices, spec = parse(shape, key)
+    if indices:
+        _check_bounds(self, basic, indices, spec)
+        return apply(Index, _basic(self, basic), *indices, spec=_trim(spec))
     return look(Slice if type(key) is slice else slicing(basic), self, key=basic)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from taper import dtypes
-from taper.dispatch import look
+from taper.dispatch import look, looked
 from taper.errors import ShapeError
 from taper.op import public
 from taper.ops.view_ops import (
@@ -30,6 +30,8 @@ from taper.size import Size
 from taper.storage import storage_of
 from taper.tensor import Tensor, wrap
 
+_ALL = slice(None)
+
 
 @public(method=True, namespaces=())
 def view(input: Tensor, *shape: Any, size: Any = None, dtype: dtypes.dtype | None = None) -> Tensor:
@@ -37,10 +39,18 @@ def view(input: Tensor, *shape: Any, size: Any = None, dtype: dtypes.dtype | Non
 
     Raises: RuntimeError if the number of elements differs or the strides do not allow it.
     """
+    array = input._array
     if dtype is not None or (len(shape) == 1 and isinstance(shape[0], dtypes.dtype)):
         return _view_dtype(input, dtype or shape[0])
     if size is not None:
         shape = (size,)
+    elif array.flags.c_contiguous:
+        try:
+            made = array.reshape(*shape)
+        except (TypeError, ValueError):
+            pass  # what is wrong is said below
+        else:
+            return looked(Reshape, input, made, {"shape": made.shape})
     return look(Reshape, input, shape=sizes_for(input, shape, "view"))
 
 
@@ -87,8 +97,15 @@ def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
 
     Raises: RuntimeError if the number of elements differs.
     """
-    wanted = sizes_for(input, sizes if shape is None else (shape,), "reshape")
     array = input._array
+    if shape is None and array.flags.c_contiguous:
+        try:
+            made = array.reshape(*sizes)
+        except (TypeError, ValueError):
+            pass  # what is wrong is said below
+        else:
+            return looked(Reshape, input, made, {"shape": made.shape})
+    wanted = sizes_for(input, sizes if shape is None else (shape,), "reshape")
     if not array.flags.c_contiguous and view_of(array, wanted) is None:
         input = input.clone(memory_format=_contiguous())
     return look(Reshape, input, shape=wanted)
@@ -110,6 +127,8 @@ def reshape_as(input: Tensor, other: Tensor) -> Tensor:
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """The dimensions from start_dim to end_dim as one."""
     shape = input._array.shape
+    if start_dim == 1 and end_dim == -1 and len(shape) > 2 and 0 not in shape:
+        return reshape(input, shape[0], -1)  # as in front of a linear layer
     first = canonical_dim(start_dim, len(shape))
     last = canonical_dim(end_dim, len(shape))
     if first > last:
@@ -155,8 +174,9 @@ def unflatten(input: Tensor, dim: int, sizes: Any) -> Tensor:
 @public(method=True, inplace=False)
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """A view with a new dimension of size 1 at `dim`."""
-    axis = canonical_dim(dim, input._array.ndim + 1)
-    return look(Unsqueeze, input, axis=axis)
+    array = input._array
+    axis = canonical_dim(dim, array.ndim + 1)
+    return looked(Unsqueeze, input, array[(_ALL,) * axis + (None,)], {"axis": axis})
 
 
 @public(method=True)
@@ -171,6 +191,14 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
 @public(method=True)
 def permute(input: Tensor, *order_: Any, dims: Any = None) -> Tensor:
     """A view with the dimensions in the given order."""
+    if dims is None:
+        try:
+            made = input._array.transpose(*order_)
+        except (TypeError, ValueError):
+            pass  # what is wrong is said below
+        else:
+            if len(order_) > 1 and min(order_) >= 0:
+                return looked(Permute, input, made, {"axes": order_})
     order = sizes_of(order_ if dims is None else (dims,), "permute")
     ndim = input._array.ndim
     if len(order) != ndim:
@@ -195,17 +223,19 @@ def swapaxes(input: Tensor, axis0: int, axis1: int) -> Tensor:
 @public(method=True, aliases=("swapdims",))
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """A view with two dimensions exchanged."""
-    ndim = input._array.ndim
-    return (
-        look(
-            Transpose,
-            input,
-            one=canonical_dim(dim0, ndim),
-            other=canonical_dim(dim1, ndim),
-        )
-        if ndim
-        else look(Reshape, input, shape=())
-    )
+    array = input._array
+    if type(dim0) is int and type(dim1) is int:
+        try:
+            made = array.swapaxes(dim0, dim1)
+        except ValueError:
+            pass  # there are no dimensions, or not these
+        else:
+            return looked(Transpose, input, made, {"one": dim0, "other": dim1})
+    ndim = array.ndim
+    one, other = canonical_dim(dim0, ndim), canonical_dim(dim1, ndim)
+    if not ndim:
+        return look(Reshape, input, shape=())
+    return look(Transpose, input, one=one, other=other)
 
 
 @public(method=True)
@@ -215,7 +245,7 @@ def t(input: Tensor) -> Tensor:
         raise ShapeError(
             f"t() expects a tensor with <= 2 dimensions, but self is {input._array.ndim}D"
         )
-    return look(T, input)
+    return looked(T, input, input._array.T, {})
 
 
 @public(method=True, aliases=("moveaxis",))
