@@ -272,8 +272,10 @@ class Gelu(_Curve):
     def slope(self, m: Any, x: Any) -> Any:
         if m.on_arrays and x.dtype == np.float32:
             return gelu_slope_single(x)
-        if not isinstance(x, Tensor):  # of an infinity the product would be nan
-            x = m.clip(x, -40.0, 40.0)
+        if not isinstance(x, Tensor):
+            if not m.on_arrays:
+                return m.gelu_slope(x)
+            x = np.clip(x, -40.0, 40.0)  # of an infinity the product would be nan
         return m.call(NormalShare, x) + x * m.exp(x * x * -0.5) * DENSITY
 
 

@@ -104,6 +104,10 @@ class _Numpy:
     def gelu(self, x: Any) -> Any:
         return x * reference.math.ndtr(x)
 
+    def gelu_slope(self, x: Any) -> Any:
+        x = np.clip(x, -40, 40)
+        return reference.math.ndtr(x) + x * np.exp(x * x * -0.5) * (0.5 / np.pi) ** 0.5
+
 
 _numpy = _Numpy()
 

@@ -428,10 +428,15 @@ def _mills_double(size: Value, form: _Format) -> Value:
     return divided(_horner(divided(size - form.tail_center), form.mills))
 
 
-def _normal_tail(size: Value, form: _Format) -> tuple[Value, Value]:
-    """(p, n + magic): 2^n p is the normal distribution beyond `size`, a number without sign."""
+def _normal_tail(size: Value, form: _Format, density: float = 0) -> tuple[Value, Value]:
+    """(p, n + magic): 2^n p is the normal distribution beyond `size`, a number without sign.
+
+    Less `density` times the size and exp(-size^2 / 2).
+    """
     f = size.f
     ratio = _mills_single(size) if size.element == "float" else _mills_double(size, form)
+    if density:
+        ratio = f.fma(size, -density, ratio)
     # The square's own rounding would be magnified by its size.
     square = size * size
     left = f.fma(size, size, -square)
@@ -447,6 +452,15 @@ def gelu(x: Value) -> Value:
     p, shifted = _normal_tail(size, form)
     # On the left minus 0, from which the least of tails still gives minus 0.
     return f.maximum(-0.0, x) - _scale(size * p, shifted, form)
+
+
+def gelu_slope(x: Value) -> Value:
+    """The derivative of gelu: the distribution plus x times its density, an error of 2^-24 or so."""
+    form, f = _format(x), x.f
+    size = f.minimum(form.tail_high, absolute(x))
+    p, shifted = _normal_tail(size, form, 1 / math.sqrt(2 * math.pi))
+    below = _scale(p, shifted, form)
+    return (x < 0.0).select(below, 1.0 - below)
 
 
 # ---------------------------------------------------------------- angles
@@ -652,5 +666,6 @@ def _log_pair(x: Value, form: _Format) -> tuple[Value, Value]:
 FUNCTIONS: dict[str, Callable[..., Value]] = {
     "exp": exp, "exp2": exp2, "expm1": expm1, "log": log, "log2": log2, "log1p": log1p,
     "tanh": tanh, "sigmoid": sigmoid, "silu": silu, "softplus": softplus, "erf": erf, "gelu": gelu,
+    "gelu_slope": gelu_slope,
     "sin": sin, "cos": cos, "sqrt": sqrt, "rsqrt": rsqrt, "pow": pow, "absolute": absolute,
 }  # fmt: skip

@@ -131,6 +131,19 @@ def test_erf_in_float64_is_that_of_the_c_library():
     assert ulps(run("erf", x), wanted).max() <= 2.0
 
 
+@pytest.mark.parametrize(("code", "most"), [("f", 2.0**-22), ("d", 2.0**-51)])
+def test_the_slope_of_gelu_is_right_everywhere(code, most):
+    x = np.concatenate([np.linspace(-41, 41, 100_001), np.linspace(-4, 4, 100_001)]).astype(code)
+    wide = x.astype(np.float64 if code == "f" or not WIDER else np.longdouble)
+
+    found = run("gelu_slope", x)
+
+    wanted = reference.math.ndtr(wide) + wide * np.exp(wide * wide / -2) / np.sqrt(2 * np.pi)
+    assert np.abs(found - wanted).max() <= most
+    edges = np.array([0.0, -0.0, math.inf, -math.inf, math.nan], code)
+    np.testing.assert_array_equal(run("gelu_slope", edges), [0.5, 0.5, 1, 0, math.nan])
+
+
 def test_gelu_in_float64_is_exact_in_its_tail():
     x = np.linspace(-36.5, 8.0, 5001)
     wanted = np.array([v * math.erfc(-v / math.sqrt(2)) / 2 for v in x])
