@@ -17,8 +17,9 @@ Strategies, by shape alone (`strategy` of a specification overrides the choice, 
 
 The sum of an element is over channels, then kernel rows, then columns; with one output channel per
 group and lanes of pixels, over channels, columns, rows. Each product is added with one rounding.
-Weight gradients add positions in reading order (channels), or in as many partial sums as lanes
-(pixels), image after image.
+Long sums are sums of sums of some 100 products (`chained` in conv_channels.py): their rounding errors
+do not grow with the number of channels. Weight gradients add positions in reading order (channels),
+or in as many partial sums as lanes (pixels); sums of some images at a time, image after image.
 """
 
 from __future__ import annotations

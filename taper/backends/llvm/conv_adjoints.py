@@ -424,7 +424,7 @@ class WeightGrad(ConvKernel):
         if not job.by_channels:
             return max(1, min(16, machine.l1 // 2 // whole))
         tile = job.rows_at_once * job.size[1] * job.wide(machine, lanes) * self.itemsize
-        return max(1, min(16, machine.l1 // 2 // tile, machine.l2 // 2 // whole))
+        return max(1, min(16, machine.l1 // 2 // tile, machine.l2 // whole))
 
     def _each(self, machine: Machine) -> int:
         """Elements of the scratch of one call: transposed gradients, then planes."""
@@ -499,11 +499,11 @@ class WeightGrad(ConvKernel):
         f.loop(1, f.arg("ranges"), add)
         depth = shape.channels_each * shape.taps
 
-        def channel(g: Value, o: Value) -> None:
+        def group(g: Value) -> None:
             own, to = sums.at(g * each), dw.at(g * (shape.outputs_each * depth))
-            f.loop(0, depth, lambda tap: conv_weight.finish(f, job, own, to, o, tap))
+            conv_weight.finish(f, job, own, to)
 
-        f.loop(0, shape.groups, lambda g: f.loop(0, shape.outputs_each, lambda o: channel(g, o)))
+        f.loop(0, shape.groups, group)
         if self.bias:
             biases = sums.at(self._weights(module.machine))
             f.loop(0, shape.outputs, lambda o: db.store(biases.load(o * lanes, lanes).sum(), o))

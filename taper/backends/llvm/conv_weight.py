@@ -394,15 +394,29 @@ def _pixels(
     each_tile(f, job.outputs, most, channels)
 
 
-def finish(
-    f: Function, job: WeightJob, sums: Pointer, weight: Pointer, channel: Value, tap: Value
-) -> None:
-    """Writes weight[channel, tap] of a group from its sums; `tap` counts (r, kernel position)."""
+def finish(f: Function, job: WeightJob, sums: Pointer, weight: Pointer) -> None:
+    """Writes the weight of a group, [channel][r][kernel position], from its sums."""
     machine, lanes = f.module.machine, f.module.lanes(sums.element)
-    each = job.reduced * job.taps
-    if job.by_channels:
-        wide = job.wide(machine, lanes)
-        total = sums.load((channel // wide * each + tap) * wide + channel % wide)
-    else:
-        total = sums.load((channel * each + tap) * lanes, lanes).sum()
-    weight.store(total, channel * each + tap)
+    depth = job.reduced * job.taps
+    if not job.by_channels:
+        f.loop(0, job.outputs * depth, lambda i: weight.store(sums.load(i * lanes, lanes).sum(), i))
+        return
+    wide = job.wide(machine, lanes)
+
+    def some(o: Value, live: int) -> None:
+        own, to = sums.at(o // wide * (depth * wide) + o % wide), weight.at(o * depth)
+
+        def block(d: Value, count: int) -> None:
+            rows = [own.load((d + i) * wide, lanes) for i in range(count)]
+            for c, values in enumerate(transposed(rows)[:live]):
+                to.store(values, d + c * depth, f.mask(count, lanes))
+
+        whole = depth // lanes * lanes
+        f.loop(0, whole, lambda d: block(d, lanes), lanes)
+        if depth > whole:
+            block(f.const(whole, "i64"), depth - whole)
+
+    full = job.outputs // lanes * lanes
+    f.loop(0, full, lambda o: some(o, lanes), lanes)
+    if job.outputs > full:
+        some(f.const(full, "i64"), job.outputs - full)
