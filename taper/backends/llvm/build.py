@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import os
 import threading
 import weakref
@@ -147,25 +148,29 @@ def assembly(spec: Any, machine: Machine | None = None) -> str:
     return str(target_machine(machine).emit_assembly(parsed))
 
 
-@functools.cache
-def _linker() -> Any:
-    from llvmlite import binding
-
-    return binding.create_lljit_compiler(target_machine(host()), use_jit_link=False)
-
-
-_numbers = iter(range(1 << 62))
+# Libraries that a linker links. It keeps some 10 kB of each, so it must go some time, too: with the
+# last of its libraries.
+_LINKS = 128
+_numbers = itertools.count()
+_linker: Any = None
 
 
 def _link(code: bytes, exports: tuple[str, ...], key: str) -> tuple[dict[str, int], Any]:
     """Addresses of the exported functions, and what keeps them valid."""
     from llvmlite import binding
 
+    global _linker
+    number = next(_numbers)
+    linker = _linker
+    if linker is None or number % _LINKS == 0:
+        machine = target_machine(host())
+        linker = _linker = binding.create_lljit_compiler(machine, use_jit_link=False)
     builder = binding.JITLibraryBuilder().add_object_img(code).add_current_process()
     for name in exports:
         builder.export_symbol(name)
-    linked = builder.link(_linker(), f"taper_{key}_{next(_numbers)}")
-    return {name: linked[name] for name in exports}, linked
+    linked = builder.link(linker, f"taper_{key}_{number}")
+    # A tuple lets go of its last element first.
+    return {name: linked[name] for name in exports}, (linker, linked)
 
 
 def after_fork() -> None:
