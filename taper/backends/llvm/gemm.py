@@ -31,8 +31,9 @@ from taper.backends.llvm.tile import VECS, heights, most_rows, tile
 # Bytes of a tile's row of A in a block of k. Twice as many gain 1 % at most where k runs along A and
 # lose 3 % where rows do (1024^3, both dtypes, on a Zen 4).
 BLOCK_K = 1536
-# Rows this many bytes apart compete for the same few sets of the first-level cache.
-_ALIAS = 2048
+# Rows this many bytes apart compete for the same few sets of the first-level cache: those of B at
+# half a way already, the 14 of a tile of A at a whole one.
+_ALIAS, _WAY = 2048, 4096
 
 KINDS = ("int", "array", "array", "array", "array", "array", "array", "int", "int")
 
@@ -112,8 +113,9 @@ class Gemm:
         padded = _up(-(-block_k // words.steps), lanes)
         block_n = max(width, self._room(machine) // padded // width * width)
         block_n = _up(-(-n // max(1, -(-n // block_n))), width)
-        a_aliased = a_row * size % _ALIAS == 0 and k > lanes
-        pack_a = n > 2 * width and (a_aliased or n > 8 * width)
+        # Where rows of A run along memory, a step of k reads a line or two, copied or not.
+        a_aliased = a_row * size % _WAY == 0 and k > lanes
+        pack_a = self.a_along_k and n > 2 * width and (a_aliased or n > 8 * width)
         if not self.b_along_n:
             pack_b = 0
         elif k * n * size > machine.l2 // 2 or (b_row * size % _ALIAS == 0 and k > 64):
