@@ -111,14 +111,17 @@ def look(op: Any, source: Tensor, **attrs: Any) -> Tensor:
 
 def looked(op: Any, source: Tensor, array: np.ndarray, attrs: dict[str, Any]) -> Tensor:
     """The view of `source` that is its `array` as `op` makes it with these attributes."""
-    result = _wrapped_result(array)
-    join(result, source)
+    grad = mode.grad
+    result = _quick_view(array, source) if grad else None
+    if result is None:
+        result = _wrapped_result(array)
+        join(result, source)
     if (
         (
             source._requires_grad
             or (source._view_version is not None and source._base._requires_grad)  # type: ignore[union-attr]
         )
-        and mode.grad
+        and grad
         and array.dtype.kind in _FLOATING
     ):
         node = result._grad_fn = record(op, (source,), (), None, attrs)
@@ -185,26 +188,34 @@ def _wrap_many(
     return results
 
 
-def _first_record(*arguments: Any) -> Any:
-    """Before the first call is recorded: fetches the backend's built-ins, if it has them."""
-    global _quick_record, _wrapped_result
+def _load_built_ins() -> None:
+    """Fetches the backend's built-ins, if it has them, before a first view or record is made."""
+    global _quick_record, _quick_view, _wrapped_result
     from taper.nn.parameter import Parameter
 
     made = _math.tape(Tensor, Parameter, Storage, OpNode, next_number, UNCHECKED)
-    if made is None:
-        _quick_record = _no_record
-    else:
-        _wrapped_result, _quick_record = made
+    _wrapped_result, _quick_view, _quick_record = made or (wrap, _unable, _unable)
+
+
+def _unable(*arguments: Any) -> None:
+    """Leaves it to `join`, or to `record`."""
+
+
+def _first_view(array: np.ndarray, source: Tensor) -> Any:
+    _load_built_ins()
+    return _quick_view(array, source)
+
+
+def _first_record(*arguments: Any) -> Any:
+    _load_built_ins()
     return _quick_record(*arguments)
 
 
-def _no_record(*arguments: Any) -> None:
-    """Leaves it to `record`."""
-
-
+_wrapped_result = wrap
+# (array, source) -> the view, or None where `join` must make it one.
+_quick_view: Callable[..., Any] = _first_view
 # (node class, its plan, inputs, result, attrs) -> the node, or None where `record` must make it.
 _quick_record: Callable[..., Any] = _first_record
-_wrapped_result = wrap
 
 
 def record(

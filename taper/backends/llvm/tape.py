@@ -1,8 +1,8 @@
-"""The tape's two smallest steps in machine code: making a tensor, and recording a call.
+"""The tape's smallest steps in machine code: making a tensor or a view, and recording a call.
 
 A recorded op pays for its arithmetic once and for Python's bookkeeping each time: a dozen slots to
-fill, a tuple for each edge, another for each saved tensor. In Python that is `wrap` of tensor.py and
-`record` of dispatch.py, which say what is meant; here it is the same, in a tenth of the time, for
+fill, a tuple for each edge, another for each saved tensor. In Python that is `wrap` of tensor.py,
+`join` and `record` of dispatch.py, which say what is meant; here it is the same, in a tenth of the time, for
 what every training step consists of. Whatever is unusual (a view whose base was written to, operands
 that broadcast, other subclasses than Parameter) gets the answer None, and Python does it.
 """
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from taper.backends.llvm import call
+from taper.backends.llvm.call import IMMORTAL_NONE
 from taper.backends.llvm.loaded import kept_library
 from taper.backends.llvm.objects import (
     COUNT,
@@ -27,7 +28,6 @@ from taper.backends.llvm.objects import (
     hold,
     hold_none,
     new_tuple,
-    object_at,
     or_return_null,
     readable,
     require,
@@ -44,7 +44,7 @@ _OBJECTS = ("none", "false", "true", "zero", "empty", "no_sizes", "unchecked", "
 
 @dataclass(frozen=True)
 class Tape:
-    """`wrap(array)` and `record(node class, plan, inputs, result, attrs)`.
+    """`wrap(array)`, `view(array, source)` and `record(node class, plan, inputs, result, attrs)`.
 
     Fields are the places of slots in bytes: of tensors by name, each with the object of the table
     that a new tensor has there; of Storage's version; of nodes.
@@ -54,14 +54,16 @@ class Tape:
     version: int
     node: tuple[tuple[str, int], ...]
 
-    exports = ("wrap", "record")
+    exports = ("wrap", "view", "record")
 
     def write(self, module: Module) -> None:
-        """Both built-ins."""
+        """The built-ins."""
         places = {name: place for name, place, _ in self.fresh}
         words: dict[str, Any] = {"owner": "ptr", "args": "ptr", "nargs": "i64"}
         f = module.function("wrap", "ptr", False, ("owner", "args"), **words)
         _Writer(f, places).wrap(self.fresh)
+        f = module.function("view", "ptr", False, ("owner", "args"), **words)
+        _Writer(f, places).view(self.fresh, self.version)
         f = module.function("record", "ptr", False, ("owner", "args"), **words)
         _Writer(f, places).record(self.version, dict(self.node))
 
@@ -88,7 +90,34 @@ class _Writer:
 
     def wrap(self, fresh: tuple[tuple[str, int, str], ...]) -> None:
         """A tensor around an array."""
-        array = self.argument(0)
+        self.f.ret(self.tensor(fresh, self.argument(0)).address)
+
+    def view(self, fresh: tuple[tuple[str, int, str], ...], version: int) -> None:
+        """A tensor around an array that is a look at another tensor's memory.
+
+        None if the other has no storage yet, or its views are not of the usual origin.
+        """
+        f = self.f
+        source, none = self.argument(1), self.known("none")
+        kind, unusual = field(f, source, TYPE), f.label("unusual")
+        known = kind.equals(self.known("tensor")) | kind.equals(self.known("parameter"))
+        require(f, known, unusual)
+        storage, base = self.read(source, "storage"), self.read(source, "base")
+        usual = self.read(source, "view_origin").equals(self.known("empty"))
+        require(f, storage.differs(none) & usual, unusual)
+        made = self.tensor(fresh, self.argument(0))
+        first = base.equals(none)
+        self.replace_none(made, "storage", storage)
+        self.replace_none(made, "base", first.select(source.address, base))
+        follows = first | self.read(source, "view_version").differs(none)
+        now = field(f, storage.pointer("i8"), version)
+        self.replace_none(made, "view_version", follows.select(now, none))
+        f.ret(made.address)
+        f.begin(unusual)
+        f.ret(hold_none(none))
+
+    def tensor(self, fresh: tuple[tuple[str, int, str], ...], array: Pointer) -> Pointer:
+        """A new tensor around an array."""
         made = self.new(self.known("tensor"))
         given = {name: self.known(name) for name in {name for *_, name in fresh if name}}
         for _, place, name in fresh:
@@ -98,7 +127,14 @@ class _Writer:
             else:
                 hold(value)
             made.at(place).as_("ptr").store(value)
-        self.f.ret(made.address)
+        return made
+
+    def replace_none(self, x: Pointer, name: str, value: Value) -> None:
+        """Fills a slot of a new tensor that has None."""
+        if not IMMORTAL_NONE:
+            count = self.known("none").pointer("i64")
+            count.store(count.load() - 1)
+        x.at(self.places[name]).as_("ptr").store(hold(value))
 
     def record(self, version: int, node: dict[str, int]) -> None:
         """A node of the tape with its edges and what its derivative needs."""
@@ -125,7 +161,7 @@ class _Writer:
             tensor, other, done = f.label("tensor"), f.label("other"), f.label("done")
             f.line(f"br i1 {is_tensor.name}, label %{tensor}, label %{other}")
             f.begin(tensor)
-            require(f, self.read(x, "view_version").equals(none), unusual)
+            self._not_overtaken(x, none, version, unusual)
             array = self.read(x, "array").pointer("i8")
             self._same_shape(array, result, broadcasts, unusual)
             edge_items.store(self._edge(x), i)
@@ -164,6 +200,21 @@ class _Writer:
     def read(self, x: Pointer, name: str) -> Value:
         """What a tensor has in a slot."""
         return field(self.f, x, self.places[name])
+
+    def _not_overtaken(self, x: Pointer, none: Value, version: int, unusual: str) -> None:
+        """Leaves a view to Python if its place on the tape may have changed since it was made."""
+        f = self.f
+        known = self.read(x, "view_version")
+
+        def compare() -> None:
+            storage = self.read(x, "storage").pointer("i8")
+            require(f, field(f, storage, version).equals(known), unusual)
+            recorded = self.read(x, "grad_fn").differs(none)
+            base = self.read(x, "base").pointer("i8")
+            idle = self.read(base, "requires_grad").equals(self.known("false"))
+            require(f, recorded | idle, unusual)
+
+        f.when(known.differs(none), compare)
 
     def _same_shape(self, array: Pointer, result: Pointer, broadcasts: Value, unusual: str) -> None:
         """Leaves it to Python if an operand of an elementwise op has not the result's shape."""
@@ -265,8 +316,8 @@ _kept: list[Any] = []  # what the table has the addresses of
 def built_ins(
     tensor: type, parameter: type, storage: type, node: type, count: Callable[[], int],
     unchecked: int,
-) -> tuple[Callable[..., Any], Callable[..., Any]] | None:  # fmt: skip
-    """(wrap, record) for these classes; None where objects are not readable."""
+) -> tuple[Callable[..., Any], ...] | None:  # fmt: skip
+    """(wrap, view, record) for these classes; None where objects are not readable."""
     if not readable():
         return None
     objects = [None, False, True, 0, "", (), unchecked, tensor, parameter, tuple, float, int, bool,
@@ -279,5 +330,4 @@ def built_ins(
     code = kept_library(Tape(fresh, slot(storage, "version"), tuple(places)))
     table = np.array([id(x) for x in objects], np.int64)
     _kept.append(objects)
-    wrap, record = (call.builtin(name, code.addresses[name], table) for name in ("wrap", "record"))
-    return wrap, record
+    return tuple([call.builtin(name, code.addresses[name], table) for name in Tape.exports])

@@ -43,6 +43,22 @@ def written() -> Tensor:
     return made
 
 
+def overtaken() -> Tensor:
+    """A view whose base was written to, so that its place on the tape is another."""
+    base = leaf(4) * 1
+    view = base[1:]
+    base.mul_(2)
+    return view
+
+
+def older_than_its_gradient() -> Tensor:
+    """A view of a tensor that required grad only afterwards."""
+    base = taper.ones(4)
+    view = base[1:]
+    base.requires_grad_()
+    return view
+
+
 # name -> (op, inputs, attributes); `record` of Python and of the built-in must agree.
 CALLS: dict[str, Any] = {
     "two leaves": lambda: ("Mul", (leaf(2, 3), leaf(2, 3)), {}),
@@ -59,6 +75,9 @@ CALLS: dict[str, Any] = {
     "an input that only one gradient needs": lambda: ("Linear", (leaf(4, 3), taper.ones(2, 3), None),
                                                       {}),
     "a shape": lambda: ("Reshape", (leaf(2, 3),), {"shape": (6,)}),
+    "a view": lambda: ("Relu", (leaf(4)[1:],), {}),
+    "a view of what needs no gradient": lambda: ("Mul", (taper.ones(4, 2)[1:], leaf(3, 2)), {}),
+    "a view of a view": lambda: ("Relu", ((leaf(4, 3) * 2).t()[1:],), {}),
     "no dimensions": lambda: ("Mul", (leaf(), leaf()), {}),
 }  # fmt: skip
 
@@ -74,9 +93,9 @@ def test_records_what_python_records(name: str, built: Any, monkeypatch: Any) ->
     op_name, inputs, attrs = CALLS[name]()
     op = REGISTRY[op_name]
     result = inputs[0]._array
-    monkeypatch.setattr(dispatch, "_quick_record", dispatch._no_record)
+    monkeypatch.setattr(dispatch, "_quick_record", dispatch._unable)
     wanted = dispatch.record(op, inputs, [], None, attrs, result)
-    made = built[1](op.node_class, op.node_class.plan, inputs, result, attrs)
+    made = built[2](op.node_class, op.node_class.plan, inputs, result, attrs)
     assert type(made) is type(wanted) and made.attrs == wanted.attrs and made.out is None
     assert made.number == wanted.number + 1
     assert len(made.edges) == len(wanted.edges) and len(made.saved) == len(wanted.saved)
@@ -94,7 +113,8 @@ def test_records_what_python_records(name: str, built: Any, monkeypatch: Any) ->
         ("Mul", lambda: (leaf(3), np.ones(3, np.float32))),
         ("Mul", lambda: (leaf(3), taper.nn.UninitializedParameter())),
         ("Mul", lambda: (leaf(3),)),
-        ("Relu", lambda: (leaf(4)[1:],)),
+        ("Relu", lambda: (overtaken(),)),
+        ("Relu", lambda: (older_than_its_gradient(),)),
         ("Mul", lambda: (taper.ones(2).as_subclass(type("Own", (Tensor,), {})), leaf(2))),
     ],
 )
@@ -102,7 +122,7 @@ def test_leaves_what_is_unusual_to_python(op_name: str, inputs: Any, built: Any)
     leaf(2) * leaf(2), leaf(2).relu()  # so that the ops have a class of nodes
     op = REGISTRY[op_name]
     given = inputs()
-    assert built[1](op.node_class, op.node_class.plan, given, given[0]._array, {}) is None
+    assert built[2](op.node_class, op.node_class.plan, given, given[0]._array, {}) is None
 
 
 def test_a_tensor_has_what_wrap_gives_it(built: Any) -> None:
@@ -117,8 +137,30 @@ def test_a_tensor_has_what_wrap_gives_it(built: Any) -> None:
     assert made.user_attribute == 3 and "user_attribute" not in wanted.__dict__
 
 
+@pytest.mark.parametrize("source", [
+    lambda: taper.ones(4, 3), lambda: leaf(4, 3), lambda: leaf(4, 3)[1:],
+    lambda: taper.ones(4, 3).detach()[1:], lambda: (leaf(4, 3) * 1)[1:].t(), written,
+])  # fmt: skip
+def test_a_view_is_what_join_makes_it(source: Any, built: Any) -> None:
+    given = source()
+    array = given._array[:1]
+    given[:1]
+    made, wanted = built[1](array, given), wrap(array)
+    dispatch.join(wanted, given)
+    for name in Tensor.__slots__:
+        if not name.startswith("__"):
+            assert getattr(made, name) is getattr(wanted, name), name
+
+
+def test_some_views_are_left_to_join(built: Any) -> None:
+    fresh, half = taper.ones(4), taper.ones(4).split(2)[0]
+    own = taper.ones(4).as_subclass(type("Own", (Tensor,), {}))
+    for source in (fresh, half, own):
+        assert built[1](source._array, source) is None
+
+
 def test_counts_references_right(built: Any) -> None:
-    wrap_native, record = built
+    wrap_native, look, record = built
     x, y = leaf(2, 3), leaf(2, 3) * 2
     view = x[:1]
     op, attrs = REGISTRY["Mul"], {}
@@ -135,6 +177,8 @@ def test_counts_references_right(built: Any) -> None:
         record(op.node_class, op.node_class.plan, (x, view), x._array, attrs)
         record(op.node_class, op.node_class.plan, (x, 2.0), x._array, attrs)
         wrap_native(x._array)
+        look(x._array, x)
+        look(x._array, taper.zeros(1))
     # A build of Python may count None, False and small numbers elsewhere meanwhile: a few.
     assert all(abs(now - then) < 30 for now, then in zip(counts(), before, strict=True))
 
