@@ -153,16 +153,17 @@ _SHORT = 160
 
 def chained(
     f: Function,
-    job: Correlation,
+    reduced: int,
+    taps: int,
     start: Sequence[Value],
     channels: Callable[[Number, Number, Sequence[Value]], list[Value]],
 ) -> list[Value]:
-    """start + channels(0, reduced, zeros), some reduced channels at a time. `channels` goes on
-    with sums over the channels from a first to a last one.
+    """start + channels(0, reduced, zeros), some channels of `taps` products at a time. `channels`
+    goes on with sums over the channels from a first to a last one.
     """
-    each = max(1, _CHAIN // max(1, job.taps))
-    if job.reduced <= each or job.reduced * job.taps <= _SHORT:
-        return channels(0, job.reduced, start)
+    each = max(1, _CHAIN // max(1, taps))
+    if reduced <= each or reduced * taps <= _SHORT:
+        return channels(0, reduced, start)
     element, lanes = start[0].element, start[0].lanes
     nothing = [zero(f, element, lanes)] * len(start)
     totals = f.local(len(start) * lanes, element)
@@ -170,11 +171,11 @@ def chained(
         totals.store(total, n * lanes)
 
     def some(first: Value) -> None:
-        made = channels(first, f.minimum(first + each, job.reduced), nothing)
+        made = channels(first, f.minimum(first + each, reduced), nothing)
         for n, part in enumerate(made):
             totals.store(totals.load(n * lanes, lanes) + part, n * lanes)
 
-    f.loop(0, job.reduced, some, each)
+    f.loop(0, reduced, some, each)
     return [totals.load(n * lanes, lanes) for n in range(len(start))]
 
 
@@ -451,7 +452,7 @@ def write(
                 return f.loop(first, last, channel_of_taps, init=sums)
             return walk(f, job, here, weights, wide, y, rows, sums, row_of_taps, (first, last))
 
-        sums = chained(f, job, start * len(places), channels)
+        sums = chained(f, job.reduced, job.taps, start * len(places), channels)
         to_channel, to_row, to_col = job.target
         place = target.at(o * (wide * to_channel) + y * to_row + x * to_col)
         for v, n in enumerate(live):

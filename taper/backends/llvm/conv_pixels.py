@@ -105,7 +105,7 @@ def _image(
             sums = _all_taps(f, job, here, weights, rows, vectors, sums, line)
         else:
             sums = chained(
-                f, job, sums,
+                f, job.reduced, job.taps, sums,
                 lambda first, last, sums: walk(
                     f, job, here, weights, channels, y, rows, sums, row_of_taps, (first, last)
                 ),
