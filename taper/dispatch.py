@@ -160,7 +160,9 @@ def _wrap_many(
 ) -> tuple[Tensor, ...]:
     if op.plain:
         outs = [np.asarray(o, order="C") for o in outs]
-    results = tuple(wrap(o if type(o) is _array else np.asarray(o)) for o in outs)
+    results = tuple(
+        [_wrapped_result(o if type(o) is _array else np.asarray(o)) for o in outs]
+    )
     if op.view:
         source = inputs[0]
         for result in results:

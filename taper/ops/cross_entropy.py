@@ -34,38 +34,43 @@ def _layout(shape: tuple[int, ...]) -> tuple[int, int, int]:
     return shape[0], shape[1], behind
 
 
-def _positions(
-    target: np.ndarray, shape: tuple[int, ...], ignore_index: int
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Flat position of each target's class in an array of `shape`, and which targets count.
+_INDEX = np.dtype(np.int64)
 
-    The second is None if all do. A target that is ignored has the position of class 0.
-    Raises: IndexError for a target that is no class.
+
+def _counted(
+    target: np.ndarray, classes: int, ignore_index: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The class of each target, and which targets count (None if all do).
+
+    One that is ignored has class 0. Raises: IndexError for a target that is no class.
     """
-    batch, classes, behind = _layout(shape)
-    chosen = target.reshape(-1) if target.ndim != 1 else target
-    if chosen.dtype != np.int64:
-        chosen = chosen.astype(np.int64)
-    kept = None
+    chosen = target if target.ndim == 1 else target.reshape(-1)
+    if chosen.dtype is not _INDEX:
+        chosen = chosen.astype(_INDEX)
     # Seen as unsigned, a negative target is a huge one: one pass finds both kinds of misfits.
-    if 0 <= ignore_index < classes or (
-        chosen.size and np.maximum.reduce(chosen.view(np.uint64)) >= classes
+    if not 0 <= ignore_index < classes and (
+        not chosen.size or np.maximum.reduce(chosen.view(np.uint64)) < classes
     ):
-        kept = chosen != ignore_index
-        chosen = np.where(kept, chosen, 0)
-        misfits = kept & ((chosen < 0) | (chosen >= classes))
-        if misfits.any():
-            raise IndexError(f"Target {chosen[misfits][0]} is out of bounds.")
-        if kept.all():
-            kept = None
+        return chosen, None
+    kept = chosen != ignore_index
+    chosen = np.where(kept, chosen, 0)
+    misfits = kept & ((chosen < 0) | (chosen >= classes))
+    if misfits.any():
+        raise IndexError(f"Target {chosen[misfits][0]} is out of bounds.")
+    return chosen, None if kept.all() else kept
+
+
+def _positions(chosen: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Flat position of each target's class in an array of `shape`."""
+    batch, classes, behind = _layout(shape)
     if classes == 0:
-        return chosen[:0], kept
+        return chosen[:0]
     start = np.arange(0, batch * classes, classes)
     if behind == 1:
-        return start + chosen, kept
+        return start + chosen
     flat = (start[:, None] + chosen.reshape(batch, behind)) * behind
     flat += np.arange(behind)
-    return flat.reshape(-1), kept
+    return flat.reshape(-1)
 
 
 def _importance(
@@ -99,7 +104,7 @@ def _loss(
     else:
         total: Any = picked.size if importance is None else np.add.reduce(importance)
         made = np.add.reduce(picked) / (total or picked.dtype.type(0))
-    return made if made.dtype == dtype else made.astype(dtype)
+    return made if made.dtype is dtype else made.astype(dtype)
 
 
 def _shares(
@@ -119,12 +124,6 @@ def _shares(
     if importance is None:
         return grad
     return grad * importance if kept is None else np.where(kept, grad * importance, 0)
-
-
-def _classes(target: np.ndarray, kept: np.ndarray | None) -> np.ndarray:
-    """The class of each target, 0 where it is ignored."""
-    chosen = target if target.dtype == np.int64 else target.astype(np.int64)
-    return chosen if kept is None else np.where(kept, chosen, 0)
 
 
 def _along_classes(share: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -160,15 +159,15 @@ class _CrossEntropy(Opaque):
         reduction: Any,
         smoothing: float,
     ) -> Any:
-        flat, kept = _positions(target, input.shape, ignore_index)
+        chosen, kept = _counted(target, _layout(input.shape)[1], ignore_index)
         x = widened(input)
         if x.ndim == 2 and not smoothing:
-            softmax, loss = m.softmax_loss(x, _classes(target, kept))
+            softmax, loss = m.softmax_loss(x, chosen)
         else:
             axis = 0 if x.ndim == 1 else 1
             top = np.maximum.reduce(x, axis, keepdims=True) if x.shape[axis] else x.dtype.type(0)
             shifted = np.subtract(x, top, order="C")
-            picked = shifted.reshape(-1)[flat]
+            picked = shifted.reshape(-1)[_positions(chosen, x.shape)]
             if smoothing:
                 every = np.add.reduce(shifted, axis).reshape(-1)
                 picked = picked * (1 - smoothing) + every * (smoothing / x.shape[axis])
@@ -246,17 +245,17 @@ class CrossEntropyGrad(Opaque):
         reduction: Any,
         smoothing: float,
     ) -> Any:
-        flat, kept = _positions(target, softmax.shape, ignore_index)
+        chosen, kept = _counted(target, _layout(softmax.shape)[1], ignore_index)
         share = _shares(widened(grad), target, weight, kept, reduction)
         if softmax.ndim == 2 and not smoothing and softmax.dtype.itemsize > 2:
-            made = m.softmax_loss_grad(softmax, _classes(target, kept), share)
+            made = m.softmax_loss_grad(softmax, chosen, share)
             return made if made.dtype is softmax.dtype else made.astype(softmax.dtype)
         spread = _along_classes(share, softmax.shape)
         made = np.multiply(widened(softmax), spread, order="C")
         if smoothing:
             made -= spread * (smoothing / softmax.shape[0 if softmax.ndim == 1 else 1])
             share = share * (1 - smoothing)
-        made.reshape(-1)[flat] -= share
+        made.reshape(-1)[_positions(chosen, softmax.shape)] -= share
         return made if made.dtype is softmax.dtype else made.astype(softmax.dtype)
 
     def vjp(
@@ -296,7 +295,7 @@ class ClassShares(Opaque):
     def forward(
         self, m: Any, target: Any, weight: Any, *, shape: Any, ignore_index: Any, reduction: Any
     ) -> Any:
-        _, kept = _positions(target, shape, ignore_index)
+        _, kept = _counted(target, _layout(shape)[1], ignore_index)
         dtype = np.dtype(np.float64) if weight is None else widened(weight).dtype
         one = np.ones(target.shape if reduction == "none" else (), dtype)
         share = np.broadcast_to(_shares(one, target, weight, kept, reduction), target.size)
@@ -312,7 +311,8 @@ class _NllLoss(Opaque):
     def forward(
         self, m: Any, input: Any, target: Any, weight: Any, *, ignore_index: Any, reduction: Any
     ) -> Any:
-        flat, kept = _positions(target, input.shape, ignore_index)
+        chosen, kept = _counted(target, _layout(input.shape)[1], ignore_index)
+        flat = _positions(chosen, input.shape)
         picked = -widened(input.reshape(-1)[flat])
         return _loss(picked, target, weight, kept, reduction, input.dtype)
 
@@ -357,7 +357,8 @@ class NllLossGrad(Opaque):
         ignore_index: Any,
         reduction: Any,
     ) -> Any:
-        flat, kept = _positions(target, input.shape, ignore_index)
+        chosen, kept = _counted(target, _layout(input.shape)[1], ignore_index)
+        flat = _positions(chosen, input.shape)
         made = np.zeros(input.shape, grad.dtype)
         made.reshape(-1)[flat] = -_shares(widened(grad), target, weight, kept, reduction)
         return made
@@ -412,7 +413,7 @@ def _check(input: Tensor, target: Tensor, weight: Tensor | None, kernel: str) ->
                 clash = f"size mismatch (got input: {list(shape)} , target: {list(wanted)}"
             raise ShapeError("nll_loss", clash)
     classes = shape[0 if ndim == 1 else 1]
-    if target._array.dtype not in (np.int64, np.uint8):
+    if target._array.dtype is not _INDEX and target._array.dtype not in (_INDEX, np.uint8):
         raise DtypeError(
             "nll_loss",
             f"expected target dtype to be Long or Byte, but got {dtypes.cpp_name(target.dtype)}",
