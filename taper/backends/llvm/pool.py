@@ -457,27 +457,23 @@ class Pool:
         self._workers = []
 
 
-_pool: Pool | None = None
-_retired: list[Pool] = []  # a call in another thread may still have one
+# By their number of threads. One that is not current sleeps: a call in another thread may have it.
+_pools: dict[int, Pool] = {}
 _start = threading.Lock()
 
 
 def current() -> Pool:
-    """The pool, started when first asked for, with as many threads as taper may use."""
-    global _pool
+    """The pool with as many threads as taper may use, started when first asked for."""
     from taper import settings
 
     wanted = settings.get_num_threads()
-    found = _pool
-    if found is not None and found.threads == wanted:
-        return found
-    with _start:
-        if _pool is None or _pool.threads != wanted:
-            if _pool is not None:
-                _pool.close()
-                _retired.append(_pool)
-            _pool = Pool(wanted)
-        return _pool
+    found = _pools.get(wanted)
+    if found is None:
+        with _start:
+            found = _pools.get(wanted)
+            if found is None:
+                found = _pools[wanted] = Pool(wanted)
+    return found
 
 
 def address() -> int:
@@ -489,16 +485,16 @@ def address() -> int:
 
 
 def _close() -> None:
-    if _pool is not None:
-        _pool.close()
+    for pool in _pools.values():
+        pool.close()
 
 
 def _forked() -> None:
     """The workers did not come along; the next call starts others."""
-    global _pool, _start
-    if _pool is not None:
-        _pool._workers = []
-    _pool = None
+    global _start
+    for pool in _pools.values():
+        pool._workers = []
+    _pools.clear()
     _start = threading.Lock()
 
 

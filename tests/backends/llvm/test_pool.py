@@ -215,7 +215,7 @@ def test_control_c_stops_a_long_call_and_what_follows_is_right(name, threads):
         "F.conv2d(taper.rand(1, 64, 128, 128), taper.rand(128, 64, 3, 3), padding=1)\n"
         "taper.nn.GRU(512, 1024)(taper.rand(1, 64, 512))\n"
         f"{LONG[name]}\n"
-        "threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        "threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
         "try: long()\n"
         "except KeyboardInterrupt: pass\n"
         "else: raise SystemExit('it ran to its end')\n"
