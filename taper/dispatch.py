@@ -459,6 +459,18 @@ def assign(target: Tensor, result: Any, name: str = "copy_", since: int = 0) -> 
         raise TypeError(f"{name}: the written-to argument must be a Tensor")
     source = result._array
     array = target._array
+    if (
+        source.dtype is array.dtype
+        and source.shape == array.shape
+        and array.flags.c_contiguous
+        and result._storage is None
+        and not (mode.grad and (result._requires_grad or target._requires_grad))
+        and (target._view_version is None or not mode.grad)
+        and result is not target
+    ):  # the usual update, of nothing that is recorded
+        array[...] = source
+        touch(target)
+        return target
     taped = (
         mode.grad
         and (result._requires_grad or target.requires_grad)

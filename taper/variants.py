@@ -9,6 +9,7 @@ from taper.autograd.grad_mode import mode
 from taper.autograd.node import next_number
 from taper.dispatch import READ_LATE, assign, check_history, check_overlap, write_out
 from taper.dtypes import cpp_name
+from taper.tensor import Tensor
 
 _SPELLINGS = {"axis": "dim", "keepdims": "keepdim", "x": "input", "x1": "input", "x2": "other"}
 
@@ -86,7 +87,6 @@ def _in_new_form(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> An
     from numbers import Number
 
     from taper.errors import warn
-    from taper.tensor import Tensor
 
     global _warned_of_old_form
     count, factors, others = OLD_FORMS[name]
@@ -178,13 +178,17 @@ def in_place(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     reads_late = name in READ_LATE
 
     def changed(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if mode.grad and getattr(self, "requires_grad", False):
-            check_history(self)  # before anything is computed, or complained of
-        storage = getattr(self, "_storage", None)
-        if storage is None:
-            shared = reads_late and any(a is self for a in args)
-        else:
-            shared = any(getattr(a, "_storage", None) is storage for a in args)
+        storage = None
+        if isinstance(self, Tensor):
+            if mode.grad and (self._requires_grad or self._view_version is not None):
+                check_history(self)  # before anything is computed, or complained of
+            storage = self._storage
+        shared = False
+        for a in args:
+            if a is self:
+                shared = storage is not None or reads_late
+            elif storage is not None and isinstance(a, Tensor) and a._storage is storage:
+                shared = True
         if shared and name != "masked_scatter":
             check_overlap(name, self, args)
         since = next_number()
