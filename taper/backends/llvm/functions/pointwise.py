@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from taper.backends import reference
-from taper.backends.llvm import call, direct, machine, pool
+from taper.backends.llvm import call, direct, pool
 from taper.backends.llvm.direct import Variant
 from taper.backends.llvm.functions.fusing import LEAST
 from taper.backends.llvm.loaded import kept_library
@@ -30,12 +30,6 @@ from taper.backends.llvm.pointwise import (
 Array = np.ndarray
 Kernel = Callable[..., None]
 
-# With AVX-512 numpy has vector code of its own for these, in float32 and float64. A kernel is a
-# little quicker from some size on, or for some never (numpy 2.4, AMD Zen 4).
-_NEVER = 1 << 62
-AVX512 = {"exp": (1024, 1024), "expm1": (1024, 1024), "log": (1024, 1024), "log1p": (1024, 1024),
-          "sin": (1024, 64), "cos": (1024, 64), "tanh": (_NEVER, 1024), "exp2": (_NEVER, _NEVER),
-          "log2": (_NEVER, 1024)}  # fmt: skip
 # Elements from which threads pay: some 20 us of work.
 PARALLEL = 1 << 16
 # Layouts of arrays that broadcast that a formula remembers.
@@ -67,40 +61,37 @@ def threads(elements: int) -> int:
 
 
 def _function_of_one(name: str, formula: Callable[..., Any]) -> Any:
-    """numpy's or the reference's function `name`, by a kernel where that pays."""
-    kernels: dict[Any, tuple[int, Kernel]] = {}
-    plain: Any = getattr(np, name, None)
-    start = LEAST  # until the processor is known
+    """The function `name` of float32 and float64 by a kernel; of the rest numpy's or the reference's.
 
-    def prepare(dtype: np.dtype) -> tuple[int, Kernel] | None:
+    By the kernel whatever the size and the strides, so that an element's bits never depend on what
+    it is computed together with.
+    """
+    kernels: dict[np.dtype, Kernel] = {}
+    plain: Any = getattr(np, name, None) or getattr(_math, name)
+
+    def prepare(dtype: np.dtype) -> Kernel | None:
         code = dtype.char
         if code not in "fd":
             return None
-        nonlocal start
-        least = (LEAST, LEAST)
-        if name in AVX512 and machine.host().target == "avx512":
-            least = AVX512[name]
-        start = min(least)
-        kernel = _flat_kernel(trace(formula, code), code)
-        made = kernels[dtype] = least["fd".index(code)], kernel
+        made = kernels[dtype] = _flat_kernel(trace(formula, code), code)
         return made
 
     def function(x: Any, *more: Any, **keywords: Any) -> Any:
         if type(x) is _ndarray and not more and not keywords:
-            size = x.size
-            if size >= start:
-                dtype = x.dtype
-                found = kernels.get(dtype) or prepare(dtype)
-                if found is not None and size >= found[0]:
-                    if x.flags.c_contiguous:
-                        out = _empty(x.shape, dtype)
-                    elif dense(x):
-                        out = np.empty_like(x)
-                    else:
-                        return (plain or getattr(_math, name))(x)
-                    found[1](0 if size < PARALLEL else pool.address(), x, out, size)
-                    return out
-        return (plain or getattr(_math, name))(x, *more, **keywords)
+            dtype = x.dtype
+            kernel = kernels.get(dtype) or prepare(dtype)
+            if kernel is not None:
+                if x.flags.c_contiguous:
+                    out = _empty(x.shape, dtype)
+                elif dense(x):
+                    out = np.empty_like(x)
+                else:
+                    x = np.ascontiguousarray(x)
+                    out = np.empty_like(x)
+                size = x.size
+                kernel(0 if size < PARALLEL else pool.address(), x, out, size)
+                return out
+        return plain(x, *more, **keywords)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"`{name}` of every element."
