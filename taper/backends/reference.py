@@ -104,7 +104,7 @@ def _tape(*classes: Any) -> None:
 
 
 def _update_rule(*rule: Any) -> bool:
-    """Runs an optimizer's rule in one pass. False: it is left to taper/optim/arithmetic.py."""
+    """Runs an optimizer's rule in one pass. False: it is left to taper/optim/flat.py."""
     return False
 
 
@@ -138,6 +138,7 @@ math.__dict__.update(
     asarray=np.asarray,
     draws={},  # kernels of random fills by name: generator/kernels.py
     update_rule=_update_rule,
+    update_together=_update_rule,
     fuse=_fuse,
     tape=_tape,
     evaluate=_evaluate,

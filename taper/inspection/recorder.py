@@ -389,7 +389,7 @@ def _numpy_names(function: Any) -> tuple[str, ...]:
 
 
 # Of the namespace, what computes nothing itself.
-_OTHERS = ("call", "fuse", "ufunc", "update_rule")
+_OTHERS = ("call", "fuse", "tape", "ufunc", "update_rule", "update_together")
 
 
 class _Function:

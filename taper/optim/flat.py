@@ -10,7 +10,7 @@ appears or stops, a replaced parameter or state tensor, a step count set by hand
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from operator import is_
 from typing import Any
 
@@ -33,7 +33,10 @@ SMALL = 16384
 CHUNK = 65536
 
 _tensor_math = TensorMath()
-_update_rule = backends.math().update_rule  # runs a rule in one pass, or says that it cannot
+# Run a rule in one pass, on flat arrays or on parameters as they lie, or say that they cannot.
+_update_rule, _update_together = (
+    backends.math().update_rule, backends.math().update_together,
+)  # fmt: skip
 
 
 class Bucket:
@@ -49,6 +52,7 @@ class Bucket:
         "param",
         "params",
         "size",
+        "together",
         "views",
     )
 
@@ -56,8 +60,10 @@ class Bucket:
         self.params = params
         self.math = math
         self.fresh = fresh  # whether the state was made for this step
-        self.arrays = [p._array for p in params]
+        self.arrays = tuple([p._array for p in params])
         self.size = _real_size(self.arrays)
+        # The parameters, where they may be updated together as they lie.
+        self.together = tuple(params) if self.size <= SMALL else None
         self.flat: list[np.ndarray] = []  # full-size state, one flat array of reals per entry
         self.numbers: dict[str, np.ndarray] = {}  # 0-d state, one array per entry
         self.param: np.ndarray | None = None  # where parameters and gradients are gathered
@@ -143,6 +149,11 @@ class FlatOptimizer(Optimizer):
         c = self._advance(bucket, group)
         maximize = group["maximize"]
         m = bucket.math
+        if bucket.together is not None and _update_together(
+            self.update, bucket.together, bucket.arrays, bucket.flat, c, maximize
+        ):
+            bucket.fresh = False
+            return
         grads = [p._grad._array for p in bucket.params]  # type: ignore[union-attr]
         if bucket.param is not None:
             grad = np.concatenate(grads, axis=None, out=bucket.grad)
@@ -239,9 +250,12 @@ class FlatOptimizer(Optimizer):
         for p, (known, array) in zip(params, plan.slots, strict=True):
             if p is not known or (None if p._grad is None else p._array) is not array:
                 return False
-        for entry, name, array in plan.held:
-            if name not in entry or getattr(entry[name], "_array", None) is not array:
-                return False
+        try:
+            for entry, name, array in plan.held:
+                if entry[name]._array is not array:
+                    return False
+        except (KeyError, AttributeError):
+            return False  # an entry is missing, or no tensor
         for bucket in plan.buckets:
             if len(bucket.params) > 1:
                 for values in bucket.numbers.values():
@@ -373,7 +387,7 @@ def _real_dtype(dtype: np.dtype) -> np.dtype:
     return dtypes.of(dtype).to_real().numpy
 
 
-def _real_size(arrays: list[np.ndarray]) -> int:
+def _real_size(arrays: Sequence[np.ndarray]) -> int:
     """Elements of all arrays, a complex one counted twice."""
     return sum(a.size for a in arrays) * (2 if arrays[0].dtype.kind == "c" else 1)
 
@@ -384,7 +398,7 @@ def _reals(array: np.ndarray) -> np.ndarray:
     return flat.view(_real_dtype(array.dtype)) if array.dtype.kind == "c" else flat
 
 
-def _parts(flat: np.ndarray, arrays: list[np.ndarray]) -> Iterator[np.ndarray]:
+def _parts(flat: np.ndarray, arrays: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
     """The parts of a flat array of reals that have the shapes of `arrays`, as views."""
     flat = flat.view(arrays[0].dtype)
     start = 0

@@ -313,6 +313,19 @@ class _Writer:
 _kept: list[Any] = []  # what the table has the addresses of
 
 
+@dataclass(frozen=True)
+class Layout:
+    """The classes of tensors, and where their slots and those of storages are, in bytes."""
+
+    tensor: type
+    parameter: type
+    places: dict[str, int]
+    version: int
+
+
+layout: Layout | None = None  # known once `built_ins` was called
+
+
 def built_ins(
     tensor: type, parameter: type, storage: type, node: type, count: Callable[[], int],
     unchecked: int,
@@ -327,6 +340,10 @@ def built_ins(
     names = [name for name in tensor.__dict__["__slots__"] if not name.startswith("__")]
     fresh = tuple((n[1:], slot(tensor, n), new.get(n[1:], "none")) for n in names)
     places = [(n, slot(node, n)) for n in ("edges", "saved", "number", "attrs", "out")]
+    global layout
+    layout = Layout(
+        tensor, parameter, {name: place for name, place, _ in fresh}, slot(storage, "version")
+    )
     code = kept_library(Tape(fresh, slot(storage, "version"), tuple(places)))
     table = np.array([id(x) for x in objects], np.int64)
     _kept.append(objects)

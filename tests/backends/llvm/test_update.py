@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ import taper
 from taper.backends.llvm import build, machine, update
 from taper.backends.llvm.functions import update as functions
 from taper.backends.llvm.pointwise import Unsupported
+from taper.optim import flat
 from taper.optim.arithmetic import ArrayMath
 
 RULES = [
@@ -127,9 +130,8 @@ def test_rules_compile_for_other_processors(target):
 
 
 def test_an_optimizers_steps_agree_between_the_backends(monkeypatch):
-    from taper.optim import flat
-
     def trained(run):
+        monkeypatch.setattr(flat, "_update_together", lambda *rule: False)
         monkeypatch.setattr(flat, "_update_rule", run)
         taper.manual_seed(0)
         model = taper.nn.Sequential(taper.nn.Linear(20, 30), taper.nn.Linear(30, 600))
@@ -141,3 +143,76 @@ def test_an_optimizers_steps_agree_between_the_backends(monkeypatch):
         return [p.tolist() for p in model.parameters()]
 
     assert trained(functions.update_rule) == trained(lambda *rule: False)
+
+
+def parameters(shapes, dtype=taper.float32):
+    taper.manual_seed(3)
+    made = [taper.nn.Parameter(taper.randn(shape, dtype=dtype)) for shape in shapes]
+    sum((p * p.detach()).sum() for p in made).backward()  # puts the tape's layout in place, too
+    return made
+
+
+SHAPES = [(3, 5), (), (0,), (1,), (17,), (2, 3, 4), (64, 33)]
+
+
+@pytest.mark.parametrize("dtype", [taper.float32, taper.float64])
+@pytest.mark.parametrize("kind", ["Adam", "AdamW", "SGD", "RMSprop", "Adagrad", "NAdam"])
+def test_together_as_one_behind_the_other(kind, dtype, monkeypatch):
+    results = []
+    for together in (True, False):
+        if not together:
+            monkeypatch.setattr(flat, "_update_together", lambda *rule: False)
+        made = parameters(SHAPES, dtype)
+        own = {"momentum": 0.9} if kind == "SGD" else {}
+        optimizer = getattr(taper.optim, kind)(made, lr=0.1, **own)
+        before = [p._version for p in made]
+        for _ in range(3):
+            optimizer.step()
+        assert [p._version - b for p, b in zip(made, before, strict=True)] == [3] * len(made)
+        results.append([p.detach().numpy().tobytes() for p in made])
+    assert results[0] == results[1]
+
+
+def test_together_leaves_alone_what_is_unusual():
+    made = parameters([(4, 3), (5,)])
+    rule = taper.optim.SGD(made, lr=0.5)
+    arrays = tuple(p._array for p in made)
+    values = [a.copy() for a in arrays]
+    c = (0.5,)
+
+    def update(m, param, grad, state, c):
+        m.add_(param, grad, -c[0])
+
+    def run(params=made, known=arrays):
+        return functions.update_together(update, tuple(params), known, [], c, False)
+
+    assert run()
+    for a, v in zip(arrays, values, strict=True):
+        a[...] = v
+    assert not run(known=(arrays[0], arrays[1].copy()))  # another array than it had
+    assert not run(params=[made[0], "no tensor"])
+    held = made[1].grad
+    made[1].grad = None
+    assert not run()
+    made[1]._grad = held.double()
+    assert not run()
+    made[1]._grad = taper.ones(1)
+    assert not run()
+    made[1]._grad = taper.ones(10)[::2]
+    assert not run()
+    for a, v in zip(arrays, values, strict=True):
+        np.testing.assert_array_equal(a, v)  # nothing was done by halves
+    made[1]._grad = held
+    assert run()
+    rule.zero_grad()
+
+
+def test_together_counts_references_right():
+    made = parameters([(4,), (5,)])
+    optimizer = taper.optim.SGD(made, lr=0.1)
+    optimizer.step()
+    watched = [made[0], made[0]._array, made[0].grad, made[0].grad._array, np.dtype("f")]
+    before = [sys.getrefcount(x) for x in watched]
+    for _ in range(500):
+        optimizer.step()
+    assert all(abs(sys.getrefcount(x) - b) < 10 for x, b in zip(watched, before, strict=True))
