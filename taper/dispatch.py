@@ -18,7 +18,7 @@ from taper.backends import reference
 from taper.errors import DtypeError, GradError, ShapeError, UnsupportedDtype, warn
 from taper.op import SHAPE, VALUE, Op
 from taper.storage import Storage, in_order_of, storage_of
-from taper.tensor import Tensor, wrap
+from taper.tensor import Tensor, quick, wrap
 
 _new = object.__new__
 _array = np.ndarray
@@ -82,7 +82,7 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
                     out = np.ascontiguousarray(out)
     if op.outputs != 1:
         return _wrap_many(op, inputs, arrays, common, attrs, out, tracked)
-    result = _wrapped_result(out)
+    result = quick.wrap(out)
     if op.view:
         join(result, inputs[0])
     if tracked and mode.grad and op.vjp is not None and out.dtype.kind in _FLOATING:
@@ -114,7 +114,7 @@ def looked(op: Any, source: Tensor, array: np.ndarray, attrs: dict[str, Any]) ->
     grad = mode.grad
     result = _quick_view(array, source) if grad else None
     if result is None:
-        result = _wrapped_result(array)
+        result = quick.wrap(array)
         join(result, source)
     if (
         (
@@ -160,9 +160,7 @@ def _wrap_many(
 ) -> tuple[Tensor, ...]:
     if op.plain:
         outs = [np.asarray(o, order="C") for o in outs]
-    results = tuple(
-        [_wrapped_result(o if type(o) is _array else np.asarray(o)) for o in outs]
-    )
+    results = tuple([quick.wrap(o if type(o) is _array else np.asarray(o)) for o in outs])
     if op.view:
         source = inputs[0]
         for result in results:
@@ -192,11 +190,11 @@ def _wrap_many(
 
 def _load_built_ins() -> None:
     """Fetches the backend's built-ins, if it has them, before a first view or record is made."""
-    global _quick_record, _quick_view, _wrapped_result
+    global _quick_record, _quick_view
     from taper.nn.parameter import Parameter
 
     made = _math.tape(Tensor, Parameter, Storage, OpNode, next_number, UNCHECKED)
-    _wrapped_result, _quick_view, _quick_record = made or (wrap, _unable, _unable)
+    quick.wrap, _quick_view, _quick_record = made or (wrap, _unable, _unable)
 
 
 def _unable(*arguments: Any) -> None:
@@ -213,7 +211,6 @@ def _first_record(*arguments: Any) -> Any:
     return _quick_record(*arguments)
 
 
-_wrapped_result = wrap
 # (array, source) -> the view, or None where `join` must make it one.
 _quick_view: Callable[..., Any] = _first_view
 # (node class, its plan, inputs, result, attrs) -> the node, or None where `record` must make it.

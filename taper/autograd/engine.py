@@ -22,7 +22,7 @@ from taper.autograd.grad_mode import mode
 from taper.autograd.node import ManyOutputs, Needs, Node, check_output, check_version
 from taper.backends import reference
 from taper.errors import GradError
-from taper.tensor import Tensor, wrap
+from taper.tensor import Tensor, quick, wrap
 
 
 class ArrayLane:
@@ -187,7 +187,7 @@ def run_backward(
     lane: Any = TensorLane() if create_graph else _array_lane
     pending: dict[Node, list[Any]] = {}
     heap: list[tuple[int, Node]] = []
-    leaves: dict[int, list[Any]] = {}
+    leaves: dict[int, tuple[Tensor, Any]] = {}
     caught: dict[Any, Any] = {}
     wanted: dict[Any, int] = {}
     reach: set[Node] | None = None
@@ -195,48 +195,47 @@ def run_backward(
         wanted = {_slot(t): i for i, t in enumerate(targets)}
         reach = _nodes_toward(roots, wanted)
 
-    def send(edge: Any, grad: Any) -> None:
-        target, number = edge
-        if isinstance(target, Node):
-            if reach is not None and target not in reach:
-                return
-            slots = pending.get(target)
-            if slots is not None:
-                held = slots[number]
-                slots[number] = grad if held is None else lane.add(held, grad)
-                return
-            if target.output_count == 1:
-                pending[target] = [grad]
-            else:
-                slots = pending[target] = [None] * target.output_count
-                slots[number] = grad
-            heappush(heap, (-target.number, target))
-        else:
-            # Re-entering puts the leaf at the end: leaves finish in the order of their last share.
-            held = leaves.pop(id(target), None)
-            if held is None:
-                leaves[id(target)] = [target, grad]
-            else:
-                leaves[id(target)] = [target, lane.add(held[1], grad)]
-
     before = mode.grad
     mode.grad = create_graph
     token = reference.silence()
+    edges: Any = [_slot(root) for root in roots]
+    results: Any = [lane.inward(grad) for grad in grads]
     try:
-        for root, grad in zip(roots, grads, strict=True):
-            send(_slot(root), lane.inward(grad))
-        while heap:
+        while True:
+            for edge, grad in zip(edges, results):  # noqa: B905 - the keyword has its price
+                if grad is None or edge is None:
+                    continue
+                target, number = edge
+                if not isinstance(target, Node):
+                    # Re-entering puts the leaf at the end: leaves finish in the order of their
+                    # last share.
+                    held = leaves.pop(id(target), None)
+                    if held is not None:
+                        grad = lane.add(held[1], grad)
+                    leaves[id(target)] = (target, grad)
+                elif reach is None or target in reach:
+                    slots = pending.get(target)
+                    if slots is None:
+                        slots = pending[target] = [None] * target.output_count
+                        slots[number] = grad
+                        heappush(heap, (-target.number, target))
+                    else:
+                        held = slots[number]
+                        slots[number] = grad if held is None else lane.add(held, grad)
+            edges = results = held = grad = slots = None
+            if not heap:
+                break
             node = heappop(heap)[1]
             slots = pending.pop(node)
+            edges = results = ()
             if node.hooks is not None:
                 _run_grad_hooks(lane, node, slots)
             if wanted:
                 for number, grad in enumerate(slots):
                     if grad is not None and (node, number) in wanted:
                         caught[(node, number)] = grad
-            if node.output_count != 1 or slots[0] is None:
-                if all(grad is None for grad in slots):
-                    continue
+            if slots[0] is None and all(grad is None for grad in slots):
+                continue
             needs = None  # all that have an edge
             if reach is not None:
                 needs = tuple([_leads(edge, wanted, reach) for edge in node.edges])
@@ -249,13 +248,9 @@ def run_backward(
             edges = node.edges
             if not retain_graph:
                 node.release()
-            del slots
+            slots = None
             if needs is not None:
                 results = [g if n else None for g, n in zip(results, needs, strict=True)]
-            for edge, grad in zip(edges, results):  # noqa: B905 - the keyword has its price
-                if grad is not None and edge is not None:
-                    send(edge, grad)
-            results = grad = None  # type: ignore[assignment]
         _finish_leaves(lane, leaves, wanted, caught, accumulate, create_graph)
     finally:
         reference.restore(token)
@@ -334,7 +329,7 @@ def _checked(changed: Any, grad: Any, lane: Any) -> Tensor:
 
 def _finish_leaves(
     lane: Any,
-    leaves: dict[int, list[Any]],
+    leaves: dict[int, tuple[Tensor, Any]],
     wanted: dict[Any, int],
     caught: dict[Any, Any],
     accumulate: bool,
@@ -382,7 +377,7 @@ def _accumulate(leaf: Tensor, grad: Any, create_graph: bool) -> None:
         # getrefcount's argument are three references.
         if grad.base is not None or sys.getrefcount(grad) > 3 or not grad.flags.writeable:
             grad = grad.copy()
-        leaf._grad = wrap(grad)
+        leaf._grad = quick.wrap(grad)
     elif (
         held._array.size and 0 in held._array.strides
     ):  # the user's own, of elements that lie in one place
