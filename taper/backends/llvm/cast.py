@@ -42,7 +42,7 @@ def _from_bfloat(f: Function, x: Value) -> Value:
     return (x.cast("zext", "i32") << 16).bits("float")
 
 
-_FORMULAS = {
+FORMULAS = {
     ("float", "half"): _to_half,
     ("float", "bfloat"): _to_bfloat,
     ("half", "float"): _from_half,
@@ -70,7 +70,7 @@ class Cast:
     def write(self, module: Module) -> None:
         """The kernel and its entry."""
         f = module.function("kernel", x="ptr", out="ptr", begin="i64", end="i64")
-        formula, lanes = _FORMULAS[self.source, self.target], module.lanes("float")
+        formula, lanes = FORMULAS[self.source, self.target], module.lanes("float")
         x = f.pointer("x", "float" if self.source == "float" else "i16")
         out = f.pointer("out", "float" if self.target == "float" else "i16")
         begin, end = f.arg("begin"), f.arg("end")

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from taper.backends.llvm.direct import (
+from taper.backends.llvm.dots import MOST_COLUMNS
+from taper.backends.llvm.gemm import BLOCK_K, Gemm, Writer
+from taper.backends.llvm.objects import (
     ARRAY,
     CODES,
     DTYPE,
     DTYPES,
-    FLAGS,
     HEADER,
     NDIM,
     NONE,
@@ -27,12 +28,11 @@ from taper.backends.llvm.direct import (
     STRIDES,
     TYPE,
     field,
+    hold_none,
+    is_aligned,
     new_array,
     require,
-    return_none,
 )
-from taper.backends.llvm.dots import MOST_COLUMNS
-from taper.backends.llvm.gemm import BLOCK_K, Gemm, Writer
 from taper.backends.llvm.pack import least, pack_panel
 from taper.backends.llvm.text import SIZES, Function, Module, Pointer, Value
 from taper.backends.llvm.tile import VECS
@@ -41,8 +41,7 @@ from taper.backends.llvm.tile import VECS
 MOST = 1 << 20
 MOST_COPIED = 1 << 15
 
-_ALIGNED = 0x0100
-# In the owner behind the addresses of direct.table(): memory for the copy of B, as gemm.py wants it.
+# In the owner behind the addresses of objects.table(): memory for the copy of B, as gemm.py wants it.
 WORK = DTYPES + len(CODES)
 
 
@@ -70,7 +69,7 @@ class DirectProduct:
             following = f.label("next")
             self._entry(f, table, compute, name == "linear", following)
             f.begin(following)
-            return_none(f, table)
+            f.ret(hold_none(table.load(NONE)))
 
     def _entry(self, f: Function, table: Pointer, compute: Function, linear: bool,
                following: str) -> None:  # fmt: skip
@@ -126,7 +125,7 @@ class DirectProduct:
         require(f, field(f, x, TYPE, "ptr").equals(table.load(ARRAY)), following)
         dtype = table.load(DTYPES + (self.element == "double"))
         right = field(f, x, DTYPE, "ptr").equals(dtype) & field(f, x, NDIM, "i32").equals(ndim)
-        require(f, right & (field(f, x, FLAGS, "i32") & _ALIGNED).differs(0), following)
+        require(f, right & is_aligned(f, x), following)
 
     def _bias(self, f: Function, table: Pointer, x: Pointer, n: Value, otherwise: Value,
               following: str) -> tuple[Value, Value]:  # fmt: skip

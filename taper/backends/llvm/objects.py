@@ -20,11 +20,16 @@ from taper.backends.llvm.text import Function, Pointer, Value
 HEADER = object.__basicsize__
 TYPE = HEADER - 8
 # Of a numpy array, after the address of its data.
-NDIM, SHAPE, DTYPE, FLAGS = (HEADER + 8 * i for i in (1, 2, 5, 6))
+NDIM, SHAPE, STRIDES, DTYPE, FLAGS = (HEADER + 8 * i for i in (1, 2, 3, 5, 6))
 # Of a tuple or list: the number of items; a tuple's items, and the address of a list's.
 COUNT, ITEMS = HEADER, HEADER + 8
 
-_IN_ONE_PIECE = 0x0001 | 0x0100  # numpy's flags C_CONTIGUOUS and ALIGNED
+ALIGNED = 0x0100  # numpy's flag
+_IN_ONE_PIECE = 0x0001 | ALIGNED  # with C_CONTIGUOUS
+
+# Where built-ins that make arrays find what they need in their owner: `table()`.
+NONE, ARRAY, _NEW, FLOAT, INT, DTYPES = range(6)
+CODES = "fdil?eE"  # dtypes by numpy's letters; E is bfloat16
 
 
 def field(f: Function, x: Pointer, offset: int, kind: str = "ptr") -> Value:
@@ -71,11 +76,55 @@ def is_in_one_piece(f: Function, array: Pointer) -> Value:
     return (field(f, array, FLAGS, "i32") & _IN_ONE_PIECE).equals(_IN_ONE_PIECE)
 
 
+def is_aligned(f: Function, array: Pointer) -> Value:
+    """Whether each element lies at a multiple of its size."""
+    return (field(f, array, FLAGS, "i32") & ALIGNED).differs(0)
+
+
+def new_array(f: Function, table: Pointer, code: str, ndim: Value, shape: Pointer) -> Pointer:
+    """A new array without values."""
+    dtype = hold(table.load(DTYPES + CODES.index(code)))  # numpy takes over the reference
+    null = f.const(0, "ptr")
+    made = f.call_address(
+        table.load(_NEW), "ptr", table.load(ARRAY), dtype, ndim, shape.address, null, null,
+        f.const(0, "i32"), null,
+    )  # fmt: skip
+    return or_return_null(f, made)
+
+
 def new_tuple(f: Function, *items: Value) -> Pointer:
     """A tuple that takes over the references to its items."""
     made = or_return_null(f, f.intrinsic("PyTuple_New", "ptr", f.const(len(items), "i64")))
     for i, x in enumerate(items):
         made.at(ITEMS).as_("ptr").store(x, i)
+    return made
+
+
+@functools.cache
+def table() -> np.ndarray:
+    """The addresses that the machine code needs, in this process."""
+    made = [id(None), id(np.ndarray), new_from_descr(), id(float), id(int)]
+    made += [0 if code == "E" else id(np.dtype(code)) for code in CODES]
+    return np.array(made, np.int64)
+
+
+def code_of(dtype: np.dtype) -> str | None:
+    """The letter of a dtype among CODES."""
+    code = dtype.char
+    if code in "eE" and dtype.kind != "f":  # ml_dtypes has several with these letters
+        return "E" if dtype is dtype_of("E") else None
+    return code if code in CODES else None
+
+
+@functools.cache
+def dtype_of(code: str) -> Any:
+    """numpy's dtype of a letter among CODES. That of bfloat16 is in the table from here on."""
+    if code != "E":
+        return np.dtype(code)
+    import ml_dtypes
+
+    made = np.dtype(ml_dtypes.bfloat16)
+    table()[DTYPES + CODES.index("E")] = id(made)
     return made
 
 

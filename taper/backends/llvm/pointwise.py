@@ -10,10 +10,13 @@ Program:
              | (operation, dtype, step, ...)   numpy's name, the result's dtype, earlier steps
 
     dtype   := "f" | "d" | "i" | "l" | "?"     numpy's letters: float32, float64, int32, int64, bool
+             | "e" | "E"                       float16, bfloat16: of inputs and outputs only
              | "w"                             a Python number, which adapts to the array it meets
 
 The stand-ins promote dtypes as numpy does. What the tracer does not know raises Unsupported, and the
 caller stays with numpy.
+
+A formula of float16 or bfloat16 is computed in float32 and rounded once, at its end.
 
 `Pointwise` is the kernel of a program for arrays of one layout; `interpret` is its meaning. Of +, -,
 *, /, sqrt, min, max, comparisons and where the kernel gives numpy's bits: nothing is contracted or
@@ -29,16 +32,21 @@ from typing import Any
 import numpy as np
 
 from taper.backends import reference
-from taper.backends.llvm import vmath
+from taper.backends.llvm import cast, vmath
+from taper.backends.llvm.machine import Machine
+from taper.backends.llvm.objects import dtype_of
 from taper.backends.llvm.pool import write_parallel_entry
 from taper.backends.llvm.text import Function, Module, Pointer, Value
 
 Step = tuple[Any, ...]
 
 _ELEMENTS = {"f": "float", "d": "double", "i": "i32", "l": "i64", "?": "i1"}
-_BYTES = {"f": 4, "d": 8, "i": 4, "l": 8, "?": 1}
+_BYTES = {"f": 4, "d": 8, "i": 4, "l": 8, "?": 1, "e": 2, "E": 2}
 DTYPES = frozenset(_ELEMENTS)
 _FLOATS = "fd"
+HALVES = "eE"
+_HALF_WORDS = {"e": "half", "E": "bfloat"}  # of cast.py
+_ROUNDED = {"round_half": "e", "round_bfloat": "E"}  # steps: a float32 with a half type's precision
 
 
 # Elements that a thread takes at least.
@@ -74,7 +82,10 @@ class Program:
                 elif name == "constant":
                     found.append(rest[0] if dtype == "w" else np.dtype(dtype).type(rest[0]))
                 elif name == "astype":
-                    found.append(np.asarray(found[rest[0]]).astype(dtype))
+                    found.append(np.asarray(found[rest[0]]).astype(dtype_of(dtype)))
+                elif name in _ROUNDED:
+                    half = np.asarray(found[rest[0]], "f").astype(dtype_of(_ROUNDED[name]))
+                    found.append(half.astype(dtype))
                 else:
                     given = [found[i] for i in rest]
                     if dtype == "w":
@@ -203,7 +214,8 @@ class Trace:
 
     on_arrays = False
 
-    def __init__(self) -> None:
+    def __init__(self, half: str = "") -> None:
+        self.half = half  # the half type that is computed in float32, if one is
         self.steps: list[Step] = []
         self._known: dict[Step, int] = {}
 
@@ -250,11 +262,20 @@ class Trace:
                     raise Unsupported("a fraction among integers")
                 value = int(value)
             return self.add_step("constant", code, value)
+        if x.code == "w" and code in HALVES:
+            x = self.cast(x, "f")
         if x.code == "w" and code not in _FLOATS:
             raise Unsupported("a number that is known at run time only, among integers")
         if x.code in _FLOATS and code in "il":
             raise Unsupported("a cast of floats to integers")
         return self.add_step("astype", code, x.number)
+
+    def _rounded(self, x: Traced, kinds: tuple[str, ...]) -> Traced:
+        """A Python number with the precision of the half type it meets."""
+        if self.half and x.code == "w" and self.steps[x.number][0] in kinds:
+            word = f"round_{_HALF_WORDS[self.half]}"
+            return self.add_step(word, "f", self.cast(x, "f").number)
+        return x
 
     def apply(self, name: str, *operands: Any) -> Traced:
         """The step of a numpy function."""
@@ -276,6 +297,7 @@ class Trace:
         if name in _COMPARISONS or name in _TESTS:
             if common in "w?" or (name in _TESTS and common not in _FLOATS):
                 raise Unsupported(f"{name} of {common}")
+            given = [self._rounded(x, ("number", "constant")) for x in given]
             return self.add_step(name, "?", *(self.cast(x, common).number for x in given))
         if common == "?":
             raise Unsupported(f"{name} of bools")
@@ -290,6 +312,8 @@ class Trace:
                 raise Unsupported(f"{name} of numbers")
         elif name not in _ARITHMETIC:
             raise Unsupported(name)
+        if name in ("add", "subtract"):  # products and quotients take a number as it is
+            given = [self._rounded(x, ("number",)) for x in given]
         if name == "square":
             return self.apply("multiply", given[0], given[0])
         if name == "reciprocal":
@@ -373,9 +397,15 @@ class Trace:
 def trace(function: Callable[..., Any], kinds: str, **attrs: Any) -> Program:
     """What `function(m, *operands, **attrs)` does with operands of these kinds: dtypes, "w", "n" (None).
 
+    The function sees float32 in the place of a half type, and its float32 results become of that.
+
     Raises: Unsupported.
     """
-    m = Trace()
+    floats = {kind for kind in kinds if kind in HALVES + _FLOATS}
+    half = "".join(floats.intersection(HALVES))
+    if half and len(floats) > 1:
+        raise Unsupported("several floating dtypes, one of them of two bytes")
+    m = Trace(half)
     operands: list[Traced | None] = []
     arrays = numbers = 0
     for kind in kinds:
@@ -385,9 +415,14 @@ def trace(function: Callable[..., Any], kinds: str, **attrs: Any) -> Program:
             operands.append(m.add_step("number", "w", numbers))
             numbers += 1
         else:
-            operands.append(m.add_step("input", kind, arrays))
+            x = m.add_step("input", kind, arrays)
+            operands.append(m.cast(x, "f") if kind in HALVES else x)
             arrays += 1
-    return m.program(function(m, *operands, **attrs))
+    made = function(m, *operands, **attrs)
+    if half:
+        results = [m.lift(x) for x in (made if isinstance(made, tuple) else (made,))]
+        made = tuple([m.cast(x, half) if x.code in "fw" else x for x in results])
+    return m.program(made)
 
 
 # ---------------------------------------------------------------- the kernel
@@ -453,9 +488,9 @@ class Pointwise:
         overwritten = tuple(f"a{t}" for t in targets if t is not None)
         f = module.function(name, "void", internal, overwritten, **params, begin="i64", end="i64")
         body = _Body(self, f)
-        inputs = [f.pointer(f"a{i}", _stored(code)) for i, code in enumerate(self.inputs)]
+        inputs = [f.pointer(f"a{i}", stored(code)) for i, code in enumerate(self.inputs)]
         outputs = [
-            f.pointer(f"o{j}" if t is None else f"a{t}", _stored(code))
+            f.pointer(f"o{j}" if t is None else f"a{t}", stored(code))
             for j, (t, code) in enumerate(zip(targets, self.program.dtypes, strict=True))
         ]
         if self.outer:
@@ -495,9 +530,14 @@ class Pointwise:
         f.loop(f.arg("begin"), f.arg("end"), row)
 
 
-def _stored(code: str) -> str:
+def stored(code: str) -> str:
     """The type of an element in memory."""
-    return "i8" if code == "?" else _ELEMENTS[code]
+    return "i8" if code == "?" else "i16" if code in HALVES else _ELEMENTS[code]
+
+
+def supported(machine: Machine, kinds: str) -> bool:
+    """Whether the processor has what kernels of these kinds of operands need."""
+    return "e" not in kinds or cast.is_native(machine)
 
 
 # Steps up to which a loop's body is written twice, to halve the loop's own cost.
@@ -530,6 +570,8 @@ class _Body:
                 scalar = self.fixed[rest[0]]
                 scalar = scalar.cast("fptrunc", "float") if code == "f" else scalar
                 self.fixed[number] = f.splat(scalar, self.lanes)
+            elif name in _ROUNDED and rest[0] in self.fixed:
+                self.fixed[number] = _emit(f, name, [self.fixed[rest[0]]], "f")
 
     def _constant(self, code: str, value: Any) -> Value:
         if code == "w":
@@ -581,6 +623,8 @@ class _Body:
             pointer.broadcast(place, self.lanes) if spread
             else pointer.load(place, self.lanes, mask)
         )  # fmt: skip
+        if code in HALVES:
+            return cast.FORMULAS[_HALF_WORDS[code], "float"](self.f, value)
         return value.differs(0) if code == "?" else value
 
     def _evaluate(self, read: Callable[[int], Value]) -> list[Value]:
@@ -642,14 +686,21 @@ def _emit(f: Function, name: str, given: list[Value], code: str) -> Value:
         return x.bits("i32" if x.element == "float" else "i64") < 0
     if name == "astype":
         return _convert(x, code)
+    if name in _ROUNDED:
+        word = _HALF_WORDS[_ROUNDED[name]]
+        return cast.FORMULAS[word, "float"](f, cast.FORMULAS["float", word](f, x))
     if name in ("maximum", "minimum"):
         return _extreme(f, name, x, given[1], False, False)
     raise AssertionError(f"no instructions for {name}")
 
 
 def _convert(x: Value, code: str) -> Value:
-    """x as another dtype."""
+    """x as another dtype; in a half type as its bits."""
+    if code in HALVES:
+        return cast.FORMULAS["float", _HALF_WORDS[code]](x.f, x)
     element = _ELEMENTS[code]
+    if x.element == element:  # of a half type, which was widened when it was loaded
+        return x
     if element == "i1":
         return x.differs(0)
     if x.element == "i1":

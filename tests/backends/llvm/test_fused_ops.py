@@ -96,7 +96,7 @@ def test_a_derivative_as_one_kernel_agrees_with_numpy(name, special):
             vjp = plain_of(op, "vjp")
             kinds = functions._kinds(given)
             found = functions._Derivative(vjp, kinds, attrs)
-            if found.formula is None:
+            if found.formula is None or found.formula.light:
                 pytest.skip("this derivative is left to numpy")
             made = found.gradients(grad, found.formula.run(*functions._split(given)))
             wanted = vjp(reference.math, *given, **attrs)
@@ -132,9 +132,9 @@ def test_an_attribute_that_changes_at_each_call_stops_making_kernels():
     assert made == fusing.MOST_WAYS
 
 
-def test_an_op_of_a_single_step_is_given_back_as_it_was():
+def test_an_op_that_no_kernel_can_do_is_given_back_as_it_was():
     def plain(m, x):
-        return x + 1
+        return m.cumsum(x) * 0 + 2
 
     op = Plain(plain)
     fusing.fuse(op)

@@ -18,12 +18,15 @@ from taper.backends.llvm import call, direct, pool
 from taper.backends.llvm.direct import Variant
 from taper.backends.llvm.functions.fusing import LEAST
 from taper.backends.llvm.loaded import kept_library
+from taper.backends.llvm.machine import host
+from taper.backends.llvm.objects import code_of, dtype_of
 from taper.backends.llvm.pointwise import (
-    DTYPES,
+    HALVES,
     Pointwise,
     Program,
     Traced,
     Unsupported,
+    supported,
     trace,
 )
 
@@ -132,12 +135,15 @@ cos = _function_of_one("cos", lambda m, x: m.cos(x))
 class Formula:
     """A program and its kernels for each layout of its arrays."""
 
-    __slots__ = ("_kernels", "_layouts", "codes", "dtypes", "flat", "least", "numbers", "program")
+    __slots__ = ("_kernels", "_layouts", "codes", "dtypes", "flat", "halves", "least", "light",
+                 "numbers", "program")  # fmt: skip
 
     def __init__(self, program: Program, codes: str, numbers: int) -> None:
         self.program, self.codes, self.numbers = program, codes, numbers
-        self.dtypes = program.dtypes
-        self.least = LEAST  # elements from which it beats numpy
+        self.dtypes = [dtype_of(code) for code in program.dtypes]
+        self.halves = not set(HALVES).isdisjoint(codes)
+        self.least = 0 if self.halves else LEAST  # elements from which it beats numpy
+        self.light = False  # a pass that one thread of numpy makes as quickly
         self.flat: Kernel | None = None
         self._kernels: dict[Any, Kernel] = {}
         self._layouts: dict[Any, Any] = {}
@@ -152,7 +158,7 @@ class Formula:
             if x.shape != shape or not x.flags.c_contiguous:
                 return self._run_broadcast(arrays, numbers)
         size = first.size
-        if size < self.least:
+        if size < self.least or (self.light and not _is_shared(size)):
             return None
         made = [_empty(shape, code) for code in self.dtypes]
         kernel = self.flat
@@ -182,7 +188,8 @@ class Formula:
                 layouts.clear()
             layout = layouts[key] = self._layout(arrays)
         if layout is None:
-            return None
+            # Of the half types in the kernel's way: computed in float32, and rounded once.
+            return self.program.evaluate(arrays, numbers) if self.halves else None
         if layout == "dense":
             made = [np.empty_like(arrays[0], code) for code in self.dtypes]
             return self._run_flat(arrays, numbers, made)
@@ -198,7 +205,7 @@ class Formula:
             x.shape == first.shape and x.strides == first.strides and x.itemsize == first.itemsize
             for x in arrays
         ):
-            return "dense" if first.size >= self.least else None
+            return "dense" if first.size >= self.least and not self.light else None
         try:
             shape = np.broadcast_shapes(*[x.shape for x in arrays])
         except ValueError:
@@ -208,7 +215,7 @@ class Formula:
             return None
         extents, strides, inner = layout
         rows = math.prod(extents)
-        if inner < LEAST_ROW or inner * rows < self.least:
+        if (inner < LEAST_ROW and not self.halves) or inner * rows < self.least:
             return None
         classes = tuple([s[-1] if s[-1] in (0, 1) else "s" for s in strides])
         key = (classes, len(extents))
@@ -227,8 +234,8 @@ def _kinds(operands: tuple[Any, ...]) -> str | None:
     kinds = ""
     for x in operands:
         if type(x) is _ndarray:
-            code = x.dtype.char
-            if code not in DTYPES:
+            code = code_of(x.dtype)
+            if code is None:
                 return None
             kinds += code
         elif type(x) is float or type(x) is int:
@@ -237,7 +244,7 @@ def _kinds(operands: tuple[Any, ...]) -> str | None:
             kinds += "n"
         else:
             return None
-    return kinds
+    return kinds if supported(host(), kinds) else None
 
 
 def _formula(formula: Callable[..., Any], kinds: str, attrs: dict[str, Any]) -> Formula | None:
@@ -290,7 +297,7 @@ def evaluate(formula: Callable[..., Any], *operands: Any) -> Any:
 class Way:
     """What an op does with operands of some dtypes: by a kernel, or not if `formula` is None."""
 
-    __slots__ = ("arrays", "derivative", "formula", "numbers")
+    __slots__ = ("arrays", "derivative", "formula", "halves", "numbers", "traced")
 
     def __init__(
         self, body: Callable[..., Any], operands: Any, attrs: Any, derivative: bool
@@ -302,14 +309,18 @@ class Way:
             self.arrays = None  # all of them
         self.formula: Formula | None = None
         self.derivative: _Derivative | None = None
+        self.halves = self.traced = False
         kinds = _kinds(operands)
         if kinds is None:
             return
+        self.halves = not set(HALVES).isdisjoint(kinds)
         if derivative:
             self.derivative = _Derivative(body, kinds, attrs)
             self.formula = self.derivative.formula
+            self.traced = self.derivative.program is not None
         else:
-            self.formula = _worthwhile(_formula(body, kinds, attrs))
+            found = _formula(body, kinds, attrs)
+            self.formula, self.traced = _worthwhile(found), found is not None
 
     def run(self, operands: Any) -> list[Array] | None:
         """The kernel's outputs; None where it needs numpy."""
@@ -319,15 +330,15 @@ class Way:
             [operands[i] for i in self.arrays], [float(operands[i]) for i in self.numbers]
         )
 
-    def quick(self, vjp: Callable[..., Any], operands: Any) -> Any:
+    def quick(self, vjp: Callable[..., Any], operands: Any, attrs: dict[str, Any]) -> Any:
         """A built-in of the derivative for small arrays, and what arranges its results; or None."""
         kinds = _kinds(operands)
-        if kinds is None or kinds[0] not in "fd" or any(code in "il?" for code in kinds):
+        if kinds is None or kinds[0] not in "fdeE" or any(code in "il?" for code in kinds):
             return None
         variants = []
-        for code in "fd":
+        for code in "fd" if kinds[0] in "fd" else kinds[0]:
             own = kinds.replace("f", code).replace("d", code)
-            derivative = _Derivative(vjp, own, {})
+            derivative = _Derivative(vjp, own, attrs)
             if derivative.program is not None:
                 variants.append(Variant(derivative.program, own))
         made = direct.of_variants(tuple(variants))
@@ -336,6 +347,9 @@ class Way:
 
 # Steps that are one function to a kernel and several to numpy.
 _SEVERAL = frozenset(("gelu", "silu", "softplus", "rsqrt"))
+# Those that numpy computes as fast as memory gives the elements, where nothing broadcasts.
+_LIGHT = frozenset(("add", "subtract", "multiply", "divide", "negative", "absolute"))
+LEAST_SHARED = 1 << 19
 # Single functions that take numpy 2 to 20 times the kernel's time: it has no vectors for them, or
 # branches that the processor cannot foresee. Up to LEAST_SINGLE elements its shorter call wins.
 _SLOW = frozenset(("where", "maximum", "minimum", "sign", "sqrt"))
@@ -348,10 +362,18 @@ def _worthwhile(found: Formula | None) -> Formula | None:
         return None
     names = [step[0] for step in found.program.steps]
     count = sum(name not in ("input", "number", "constant", "astype") for name in names)
-    if count > 1 or not _SEVERAL.isdisjoint(names):
+    if count > 1 or not _SEVERAL.isdisjoint(names) or found.halves:
+        return found
+    if not _LIGHT.isdisjoint(names):
+        found.light = True
         return found
     found.least = LEAST_SINGLE
     return None if _SLOW.isdisjoint(names) else found
+
+
+def _is_shared(size: int) -> bool:
+    """Whether several threads share the work of one light pass."""
+    return size >= LEAST_SHARED and pool.current().threads > 1
 
 
 class _Derivative:
@@ -380,7 +402,7 @@ class _Derivative:
             return tuple(results)
 
         found = _formula(computed, kinds, {})
-        if found is not None and any(code != kinds[0] for code in found.dtypes):
+        if found is not None and any(code != kinds[0] for code in found.program.dtypes):
             found = None
         self.program: Program | None = None if found is None else found.program
         self.formula = _worthwhile(found)
