@@ -52,6 +52,7 @@ class Generator:
             )
         require_cpu(device)
         self._engine: Any = None
+        self._sow: Any = None  # sets the engine's seed
         self._draw: Any = None  # the engine's random_raw; None as long as nothing was drawn
         self._key: Any = None  # words to start from instead of the seed's
         self._memory: Any = None  # the engine's state, seen as an array
@@ -127,8 +128,9 @@ class Generator:
 
         if self._engine is None:
             self._engine = MT19937(0)
+            self._sow = RandomState(self._engine).seed
         if self._key is None:
-            RandomState(self._engine).seed(self._seed & 0xFFFFFFFF)
+            self._sow(self._seed & 0xFFFFFFFF)
         else:
             self._position(self._key, _WORDS)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from taper.backends import math
-from taper.tensor import Tensor, wrap
+from taper.tensor import Tensor, quick
 from taper.utils.data._utils.collate import default_collate, default_collate_fn_map
 from taper.utils.data.dataset import Subset, TensorDataset
 from taper.utils.data.sampler import (
@@ -113,7 +113,7 @@ def gathering(
                 return general(_numbers(index))  # which says it in PyTorch's words
             if found.ndim != array.ndim or len(found) != _count(own):
                 return general(_numbers(index))
-            batch.append(wrap(found))
+            batch.append(quick.wrap(found))
         return batch
 
     return fetch

@@ -59,6 +59,9 @@ class RandomSampler(Sampler[int]):
 
     data_source: Sized
     replacement: bool
+    _own: Any = (
+        None  # generator of the passes, seeded anew for each: making one costs a step's time
+    )
 
     def __init__(
         self,
@@ -97,8 +100,13 @@ class RandomSampler(Sampler[int]):
         n = len(self.data_source)
         generator = self.generator
         if generator is None:
-            generator = taper.Generator()
-            generator.manual_seed(draw_seed(None))
+            seed = draw_seed(None)
+            if not self.replacement and self.num_samples == n:  # all of it is drawn here and now
+                if self._own is None:
+                    self._own = taper.Generator()
+                yield taper.randperm(n, generator=self._own.manual_seed(seed))._array
+                return
+            generator = taper.Generator().manual_seed(seed)
         if self.replacement:
             # Programs that never stop ask for a number of samples that no list could hold.
             whole, rest = divmod(self.num_samples, _CHUNK)
