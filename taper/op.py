@@ -35,6 +35,7 @@ class Op:
     elementwise = False  # dispatch promotes and broadcasts; the engine sums the gradients back
     floating = False  # integer inputs become the default floating dtype
     view = False
+    built_in = ""  # a backend's name of its quick way for plain small arrays: see `direct`
     ufunc = ""  # numpy's name of the formula, where the formula is that one function
     plain = False  # the result lies in row-major order, however the inputs do
     unpromoted = 0  # leading inputs of an elementwise op that keep their dtype: a condition
@@ -153,6 +154,10 @@ def op(cls: type[Op]) -> Any:
         from taper import backends
 
         backends.math().fuse(made)
+    if cls.built_in:
+        from taper import backends
+
+        made.direct = backends.math().built_in(made)
     if REGISTRY.setdefault(cls.__name__, made) is not made:
         raise TypeError(f"two ops are called {cls.__name__}")
     return made

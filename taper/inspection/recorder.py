@@ -127,7 +127,8 @@ class Recorder:
                 self._replace(op, "run", self._recorded(op, "run"))
                 self._replace(op, "function", None)
                 if op.direct is not None:
-                    self._replace(op, "direct", self._recorded_direct(op))
+                    # A built-in that a function of `m` calls as well is seen there.
+                    self._replace(op, "direct", None if op.built_in else self._recorded_direct(op))
                 if op.vjp is not None:
                     self._replace(op, "vjp", self._recorded(op, "vjp"))
             math = backends.math()
@@ -389,7 +390,7 @@ def _numpy_names(function: Any) -> tuple[str, ...]:
 
 
 # Of the namespace, what computes nothing itself.
-_OTHERS = ("call", "fuse", "tape", "ufunc", "update_rule", "update_together")
+_OTHERS = ("built_in", "call", "fuse", "tape", "ufunc", "update_rule", "update_together")
 
 
 class _Function:

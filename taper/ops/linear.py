@@ -108,6 +108,7 @@ class _Linear(Contraction):
 class Linear(_Linear):
     """Of a matrix, without bias."""
 
+    built_in = "linear"
     node_name = "MmBackward0"
 
 
@@ -115,6 +116,7 @@ class Linear(_Linear):
 class LinearBias(_Linear):
     """Of a matrix, with bias."""
 
+    built_in = "linear"
     node_name = "AddmmBackward0"
 
 

@@ -31,6 +31,7 @@ def folded(m: Any, x: Any) -> Any:
 class Mm(Contraction):
     """Matrix times matrix."""
 
+    built_in = "matmul"
     node_name = "MmBackward0"
     saves = ("input", "mat2")
     needed_for = {"input": "mat2", "mat2": "input"}

@@ -58,6 +58,17 @@ class LlvmMath(reference.Math):
 
         fuse(op)
 
+    def built_in(self, op: Any) -> Any:
+        """Stands in for the op's built-in, of direct_product.py, until the first call."""
+
+        def first(*operands: Any) -> Any:
+            from taper.backends.llvm.functions.gemm import directly
+
+            op.direct = directly(op.built_in)
+            return op.direct(*operands)
+
+        return first
+
     def tape(self, *classes: Any) -> Any:
         """Built-ins that make tensors and nodes, of tape.py; None where it cannot have them."""
         from taper.backends.llvm.tape import built_ins

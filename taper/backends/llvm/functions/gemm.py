@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from taper.backends import products as reference
-from taper.backends.llvm import call, direct, dots, pool
+from taper.backends.llvm import call, dots, objects, pool
 from taper.backends.llvm.direct_product import DirectProduct
 from taper.backends.llvm.dots import Dots
 from taper.backends.llvm.gemm import KINDS, Gemm, Plan
@@ -206,18 +206,18 @@ _batch_plans = Plans(_batch_plan)
 
 
 @functools.cache
-def _directly(name: str) -> Callable[..., Array | None]:
+def directly(name: str) -> Callable[..., Array | None]:
     """The built-in of small products of float32; it gives None for others."""
-    if not direct.readable():
+    if not objects.readable():
         return lambda *operands: None
-    table = np.append(direct.table(), _workspace("float").ctypes.data)
+    table = np.append(objects.table(), _workspace("float").ctypes.data)
     address = kept_library(DirectProduct("float")).addresses[name]
     return call.builtin(name, address, table)
 
 
 def linear(x: Array, w: Array, bias: Array | None) -> Array:
     """x @ w.T + bias. The caller has made sure that sizes and dtypes fit."""
-    made = _directly("linear")(x, w, bias)
+    made = directly("linear")(x, w, bias)
     if made is not None:
         return made
     rows, dtype = len(x), x.dtype
@@ -236,7 +236,7 @@ def linear(x: Array, w: Array, bias: Array | None) -> Array:
 
 def matmul(x: Array, y: Array) -> Array:
     """x @ y with numpy's rules for vectors and batches."""
-    found = _directly("matmul")(x, y)
+    found = directly("matmul")(x, y)
     if found is not None:
         return found
     dtype = x.dtype
