@@ -180,9 +180,11 @@ def _wrap_many(
             result._output_nr = number
             result._requires_grad = True
         if op.saves_out:
-            node.out = ManyOutputs(
-                (r._array, storage_of(r), storage_of(r).version) for r in results[op.saved_from :]
-            )
+            kept = []
+            for result in results[op.saved_from :]:
+                storage = storage_of(result)
+                kept.append((result._array, storage, storage.version))
+            node.out = ManyOutputs(kept)
         if mode.saved_hooks:
             _pack(node)
     return results
@@ -505,6 +507,42 @@ def assign(target: Tensor, result: Any, name: str = "copy_", since: int = 0) -> 
     if taped and target._view_version is not None:
         target._view_version = target._storage.version  # type: ignore[union-attr]
     return target
+
+
+def update(ufunc: np.ufunc, target: Any, other: Any) -> bool:
+    """target = ufunc(target, other) where it lies; False, with nothing done, if that is not plain.
+
+    Plain is a contiguous float tensor, and a number or a tensor of its dtype that shares no memory
+    with it, of which nothing is to be recorded.
+    """
+    if type(target) is not Tensor or (
+        mode.grad and (target._requires_grad or target._view_version is not None)
+    ):
+        return False
+    array = target._array
+    dtype = array.dtype
+    given: Any = other
+    if isinstance(other, Tensor):
+        given = other._array
+        if (
+            given.dtype is not dtype
+            or (other._storage is not None and other._storage is target._storage)
+            or (mode.grad and (other._requires_grad or other._view_version is not None))
+        ):
+            return False
+    elif type(other) is not float and type(other) is not int:
+        return False
+    if dtype.char not in "fd" or not array.flags.c_contiguous:
+        return False
+    token = _silence()
+    try:
+        ufunc(array, given, array)
+    except (ValueError, OverflowError):
+        return False  # shapes or numbers that do not fit: the general way says so
+    finally:
+        _restore(token)
+    touch(target)
+    return True
 
 
 def store(array: np.ndarray, source: np.ndarray) -> None:

@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from taper.autograd.grad_mode import mode
 from taper.autograd.node import next_number
-from taper.dispatch import READ_LATE, assign, check_history, check_overlap, write_out
+from taper.dispatch import (
+    READ_LATE,
+    assign,
+    check_history,
+    check_overlap,
+    update,
+    write_out,
+)
 from taper.dtypes import cpp_name
 from taper.tensor import Tensor
 
@@ -173,11 +182,18 @@ class _WithOut:
         return plain.replace(parameters=given)
 
 
+# In-place methods of one operand that are one function of numpy, rounded as the kernels round.
+_ARITHMETIC = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide}
+
+
 def in_place(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     """The method `name_`: computes out of place, then assigns to the tensor."""
     reads_late = name in READ_LATE
+    ufunc = _ARITHMETIC.get(name)
 
     def changed(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if ufunc is not None and len(args) == 1 and not kwargs and update(ufunc, self, args[0]):
+            return self
         storage = None
         if isinstance(self, Tensor):
             if mode.grad and (self._requires_grad or self._view_version is not None):
