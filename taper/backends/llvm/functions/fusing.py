@@ -71,6 +71,11 @@ def _fused(op: Any, name: str, derivative: bool) -> Callable[..., Any]:
             if type(first) is not _ndarray:
                 return body(m, *operands, **attrs)
         if first.size < LEAST and first.itemsize != _HALF_BYTES:
+            needs = attrs.get("needs")
+            if derivative and not op.takes_attrs and needs not in quick:
+                made = _way(body, operands, attrs, True).quick(body, operands, attrs)
+                quick[needs] = [] if made is None else [made]
+                return run(m, *operands, **attrs)
             return body(m, *operands, **attrs)
         key: Any = [x.dtype if type(x) is _ndarray else type(x) for x in operands]
         if attrs:
