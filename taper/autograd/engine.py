@@ -60,6 +60,14 @@ class ArrayLane:
         return array
 
     @staticmethod
+    def fits(grads: tuple[Any, ...], shape: tuple[int, ...]) -> bool:
+        """Whether all are arrays of the shape, as where nothing was broadcast."""
+        for grad in grads:
+            if grad is not None and (type(grad) is not np.ndarray or grad.shape != shape):
+                return False
+        return True
+
+    @staticmethod
     def fit(grads: tuple[Any, ...], needs: Needs, shapes: Any, dtypes: Any) -> Any:
         """Sums over broadcast dimensions and casts back to the inputs' dtypes."""
         fitted: list[Any] = []
@@ -137,6 +145,11 @@ class TensorLane:
             again._output_nr = number
         return again
 
+    @staticmethod
+    def fits(grads: tuple[Any, ...], shape: tuple[int, ...]) -> bool:
+        """Whether all are tensors of the shape."""
+        return all(g is None or (isinstance(g, Tensor) and g._array.shape == shape) for g in grads)
+
     def fit(self, grads: tuple[Any, ...], needs: Needs, shapes: Any, dtypes: Any) -> Any:
         fitted: list[Any] = []
         for i, grad in enumerate(grads):
@@ -185,8 +198,9 @@ def run_backward(
     (None where nothing arrived).
     """
     lane: Any = TensorLane() if create_graph else _array_lane
-    pending: dict[Node, list[Any]] = {}
-    heap: list[tuple[int, Node]] = []
+    # By minus the node's number, which the heap holds: the node and the gradients that arrived.
+    pending: dict[int, tuple[Node, list[Any]]] = {}
+    heap: list[int] = []
     leaves: dict[int, tuple[Tensor, Any]] = {}
     caught: dict[Any, Any] = {}
     wanted: dict[Any, int] = {}
@@ -195,9 +209,10 @@ def run_backward(
         wanted = {_slot(t): i for i, t in enumerate(targets)}
         reach = _nodes_toward(roots, wanted)
 
-    before = mode.grad
+    before, anomaly = mode.grad, mode.anomaly
     mode.grad = create_graph
     token = reference.silence()
+    slots: Any
     edges: Any = [_slot(root) for root in roots]
     results: Any = [lane.inward(grad) for grad in grads]
     try:
@@ -214,21 +229,24 @@ def run_backward(
                         grad = lane.add(held[1], grad)
                     leaves[id(target)] = (target, grad)
                 elif reach is None or target in reach:
-                    slots = pending.get(target)
-                    if slots is None:
-                        slots = pending[target] = [None] * target.output_count
+                    place = -target.number
+                    found = pending.get(place)
+                    if found is None:
+                        slots = [None] * target.output_count
                         slots[number] = grad
-                        heappush(heap, (-target.number, target))
+                        pending[place] = (target, slots)
+                        heappush(heap, place)
                     else:
+                        slots = found[1]
                         held = slots[number]
                         slots[number] = grad if held is None else lane.add(held, grad)
-            edges = results = held = grad = slots = None
+            edges = results = held = grad = found = slots = None
             if not heap:
                 break
-            node = heappop(heap)[1]
-            slots = pending.pop(node)
+            node, slots = pending.pop(heappop(heap))
             edges = results = ()
-            if node.hooks is not None:
+            hooks = node.hooks
+            if hooks is not None:
                 _run_grad_hooks(lane, node, slots)
             if wanted:
                 for number, grad in enumerate(slots):
@@ -241,7 +259,7 @@ def run_backward(
                 needs = tuple([_leads(edge, wanted, reach) for edge in node.edges])
                 if not any(needs):
                     continue
-            if node.hooks is None and not mode.anomaly:
+            if hooks is None and not anomaly:
                 results = node.run(lane, slots, needs)
             else:
                 results = _run_watched(lane, node, slots, needs)

@@ -205,7 +205,10 @@ class OpNode(Node):
         if op.elementwise:
             shapes = self.shapes
             if shapes is None:
-                shapes = (lane.shape(grad),) * len(result)
+                shape = lane.shape(grad)
+                if self.dtypes is None and lane.fits(result, shape):
+                    return result
+                shapes = (shape,) * len(result)
             return lane.fit(result, needs, shapes, self.dtypes)
         return result
 
