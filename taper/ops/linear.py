@@ -154,8 +154,8 @@ def linear(
     """
     if out is not None:  # here, because a wrapper would cost every layer a call
         return write_out("linear", linear, (input, weight, bias), {}, out)
-    ndim = input.dim()
-    if weight.dim() != 2 or ndim == 0:
+    ndim = input._array.ndim
+    if weight._array.ndim != 2 or ndim == 0:
         return _unusual(input, weight, bias)
     if ndim == 2:
         if bias is None:
