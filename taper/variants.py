@@ -55,9 +55,13 @@ def with_numpy_spelling(function: Callable[..., Any]) -> Callable[..., Any]:
         return function
 
     def spelled(*args: Any, **kwargs: Any) -> Any:
-        return function(*args, **(_respelled(kwargs, names) if kwargs else kwargs))
+        if kwargs:
+            return function(*args, **_respelled(kwargs, names))
+        return function(*args)
 
-    return _dressed(spelled, function, function.__name__)
+    made = _dressed(spelled, function, function.__name__)
+    made.respells = True
+    return made
 
 
 # Functions that once took their factors before the tensors: how many tensors, the factors' names,
@@ -123,13 +127,15 @@ def with_out(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     names = parameters(function)
     if "out" in names:
         return function
+    outer: Any = function
+    function = outer.__wrapped__ if hasattr(outer, "respells") else outer
 
     def called(*args: Any, out: Any = None, **kwargs: Any) -> Any:
         if kwargs:
             kwargs = _respelled(kwargs, names)
         if out is None:
             try:
-                return function(*args, **kwargs)
+                return function(*args, **kwargs) if kwargs else function(*args)
             except AttributeError as error:
                 raise _unless_no_tensor(name, names, args, error) from None
         if "layout" in names:  # it makes a tensor: of the dtype of `out`
@@ -142,7 +148,7 @@ def with_out(function: Callable[..., Any], name: str) -> Callable[..., Any]:
         return write_out(name, function, args, kwargs, out)
 
     made = _dressed(called, function, name)
-    made.__wrapped__ = _WithOut(function)
+    made.__wrapped__ = _WithOut(outer)
     return made
 
 

@@ -24,7 +24,9 @@ class _Cat(Opaque):
     def forward(self, m: Any, *tensors: Any, axis: int) -> Any:
         made = np.concatenate(tensors, axis)
         # Row-major like PyTorch's, or with the channels last if all are so.
-        return made if made.ndim in (4, 5) else np.ascontiguousarray(made)
+        if made.flags.c_contiguous or made.ndim in (4, 5):
+            return made
+        return np.ascontiguousarray(made)
 
     def vjp(self, m: Any, grad: Any, out: Any, *tensors: Any, axis: int, needs: Any) -> Any:
         parts, start = [], 0
@@ -84,7 +86,7 @@ def listed(tensors: Any, name: str) -> list[Tensor]:
             f"{type(tensors).__name__}"
         )
     for place, each in enumerate(tensors):
-        if not isinstance(each, Tensor):
+        if type(each) is not Tensor and not isinstance(each, Tensor):
             raise TypeError(
                 f"expected Tensor as element {place} in argument 0, but got {type(each).__name__}"
             )
@@ -100,6 +102,24 @@ def promoted(tensors: list[Tensor]) -> list[Tensor]:
     return [cast(x, common) for x in tensors]
 
 
+def _fit(tensors: list[Tensor], axis: int) -> bool:
+    """Whether they are of one dtype and, but for the dimension `axis`, of one shape."""
+    first = tensors[0]._array
+    shape, dtype = first.shape, first.dtype
+    for x in tensors:
+        array = x._array
+        if array.dtype is not dtype:
+            return False
+        own = array.shape
+        if own != shape and (
+            len(own) != len(shape)
+            or own[:axis] != shape[:axis]
+            or own[axis + 1 :] != shape[axis + 1 :]
+        ):
+            return False
+    return True
+
+
 @public(out=True, aliases=("concat", "concatenate"))
 def cat(tensors: Any, dim: int = 0) -> Tensor:
     """The tensors one after the other along `dim`; their other sizes must agree.
@@ -111,12 +131,9 @@ def cat(tensors: Any, dim: int = 0) -> Tensor:
     found = listed(tensors, "cat")
     if not found:
         raise ValueError("torch.cat(): expected a non-empty list of Tensors")
-    first = found[0]._array
-    ndim = first.ndim
-    if ndim and all(x._array.dtype is first.dtype and x._array.ndim == ndim for x in found):
-        axis = canonical_dim(dim, ndim)
-        head, tail = first.shape[:axis], first.shape[axis + 1 :]
-        if all(x._array.shape[:axis] == head and x._array.shape[axis + 1 :] == tail for x in found):
+    if found[0]._array.ndim:
+        axis = canonical_dim(dim, found[0]._array.ndim)
+        if _fit(found, axis):
             return apply(Cat, *found, axis=axis)
     for place, each in enumerate(found):
         if each._array.ndim == 0:

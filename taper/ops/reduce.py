@@ -57,7 +57,7 @@ class Sum(Reduction):
 class SumAll(Reduction):
     """Sum of all elements."""
 
-    name = "sum"
+    name = built_in = "sum"
     node_name = "SumBackward0"
     saves = ("input.shape",)
 
@@ -79,6 +79,8 @@ class Mean(Reduction):
     def forward(self, m: Any, input: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
         own = input.dtype
         dtype = wide(own)
+        if dtype is None and input.size:
+            return m.mean(input, axis, None, None, keepdims)
         made = m.sum(input, axis, dtype or own, None, keepdims) / count_of(input.shape, axis)
         return made if dtype is None else made.astype(own)
 
@@ -93,14 +95,14 @@ class Mean(Reduction):
 class MeanAll(Reduction):
     """Mean of all elements."""
 
-    name = "mean"
+    name = built_in = "mean"
     node_name = "MeanBackward0"
     saves = ("input.shape",)
 
     def forward(self, m: Any, input: Any) -> Any:
         dtype = wide(input.dtype)
-        if dtype is None:
-            return m.sum(input) / input.dtype.type(input.size)
+        if dtype is None and input.size:
+            return m.mean(input)
         return (input.sum(dtype=dtype) / input.size).astype(input.dtype)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any) -> Any:
@@ -210,7 +212,7 @@ class Prod(Reduction):
 class ProdAll(Reduction):
     """Product of all elements."""
 
-    name = "prod"
+    name = built_in = "prod"
     node_name = "ProdBackward0"
     saves = ("input", "out")
 
@@ -365,7 +367,7 @@ class _ExtremeAll(Reduction):
 class MaxAll(_ExtremeAll):
     """Largest of all elements."""
 
-    name = "max"
+    name = built_in = "max"
     node_name = "MaxBackward1"
 
     def forward(self, m: Any, input: Any) -> Any:
@@ -376,7 +378,7 @@ class MaxAll(_ExtremeAll):
 class MinAll(_ExtremeAll):
     """Smallest of all elements."""
 
-    name = "min"
+    name = built_in = "min"
     node_name = "MinBackward1"
 
     def forward(self, m: Any, input: Any) -> Any:
@@ -448,8 +450,9 @@ def _refuse_complex(input: Tensor, name: str) -> None:
 def _extreme(input: Tensor, dim: Any, keepdim: bool, name: str, whole: Any, along: Any) -> Any:
     array = input._array
     if dim is None:
-        refuse(input, "c", name + "_all")
-        check_nonempty(name, array.shape, None)
+        if array.dtype.kind == "c" or not array.size:
+            refuse(input, "c", name + "_all")
+            check_nonempty(name, array.shape, None)
         return apply(whole, input)
     _refuse_complex(input, name)
     axis = canonical_dim(dim, array.ndim, name)
@@ -581,7 +584,8 @@ def _place(op: Any, input: Tensor, dim: Any, keepdim: bool, name: str) -> Tensor
     axis = None if dim is None else canonical_dim(dim, array.ndim)
     if axis is None and not array.size:
         raise DimError(f"{name}(): Expected reduction dim to be specified for input.numel() == 0.")
-    check_nonempty(name, array.shape, () if axis is None else (axis,))
+    if not array.size:
+        check_nonempty(name, array.shape, () if axis is None else (axis,))
     if array.ndim == 0:
         axis = None
     return apply(op, input, axis=axis, keepdims=keepdim)

@@ -33,9 +33,9 @@ def test_results_have_the_bits_of_the_general_way(turned, monkeypatch):
         x, y = operand(rng, m, k, turned[0]), operand(rng, k, n, turned[1])
         bias = rng.standard_normal(n).astype(np.float32)
         found = [
-            gemm._directly("matmul")(x, y),
-            gemm._directly("linear")(x, y.T, None),
-            gemm._directly("linear")(x, y.T, bias),
+            gemm.directly("matmul")(x, y),
+            gemm.directly("linear")(x, y.T, None),
+            gemm.directly("linear")(x, y.T, bias),
         ]
         with monkeypatch.context() as general:
             general.setattr(gemm, "_directly", lambda name: lambda *operands: None)
@@ -52,7 +52,7 @@ def test_results_have_the_bits_of_the_general_way(turned, monkeypatch):
 
 def test_what_does_not_fit_is_left_to_the_general_way():
     x, y = np.ones((8, 12), np.float32), np.ones((12, 16), np.float32)
-    matmul, linear = gemm._directly("matmul"), gemm._directly("linear")
+    matmul, linear = gemm.directly("matmul"), gemm.directly("linear")
     assert matmul(x, y) is not None
 
     for one, other in [
@@ -81,7 +81,7 @@ def test_what_does_not_fit_is_left_to_the_general_way():
 def test_a_result_is_an_array_of_its_own_and_nothing_is_kept():
     x, y = np.ones((8, 12), np.float32), np.ones((12, 16), np.float32)
     held = x, y, x.dtype
-    made = [gemm._directly("matmul")(x, y) for _ in range(1000)]
+    made = [gemm.directly("matmul")(x, y) for _ in range(1000)]
 
     assert all(m.flags.owndata and m.flags.writeable and m.flags.c_contiguous for m in made)
     assert (made[3] == 12).all()
@@ -98,6 +98,6 @@ def test_expanded_matrices_are_read_where_they_are():
     x = np.broadcast_to(row, (8, 12))
     y = np.eye(12, 16, dtype=np.float32)
 
-    made = gemm._directly("matmul")(x, y)
+    made = gemm.directly("matmul")(x, y)
 
     np.testing.assert_array_equal(made[:, :12], x)

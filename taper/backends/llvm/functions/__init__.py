@@ -59,12 +59,14 @@ class LlvmMath(reference.Math):
         fuse(op)
 
     def built_in(self, op: Any) -> Any:
-        """Stands in for the op's built-in, of direct_product.py, until the first call."""
+        """Stands in for the op's built-in until the first call.
+
+        `directly` in the family of its function makes it: of direct_product.py or direct_rows.py.
+        """
 
         def first(*operands: Any) -> Any:
-            from taper.backends.llvm.functions.gemm import directly
-
-            op.direct = directly(op.built_in)
+            family = importlib.import_module(f"{__name__}.{_HOMES[op.built_in]}")
+            op.direct = family.directly(op.built_in)
             return op.direct(*operands)
 
         return first

@@ -15,6 +15,7 @@ import numpy as np
 
 from taper.backends import folds, reference
 from taper.backends import rows as plain
+from taper.backends.llvm import direct_rows
 from taper.backends.llvm.functions.pointwise import Kernel, dense, kernel_of, threads
 from taper.backends.llvm.rows import CHUNK, MOST_KNOWN
 from taper.backends.llvm.sums import KINDS, ColumnFolds, RowFolds, Sums
@@ -25,14 +26,16 @@ Fill = Callable[..., None]
 # The same, with an array of its own for the result.
 Plan = Callable[..., Array]
 
-# Elements from which a kernel beats numpy: a call of it costs as much as two of numpy's.
-LEAST = 32
+# Elements from which there are kernels: a built-in calls them sooner than numpy finds its own.
+LEAST = 2
 # Of a matrix whose columns are added up, which is a single call of numpy.
 LEAST_COLUMNS = 512
 # Elements up to which a sum over everything is not cut into chunks.
 ONE_CHUNK = 1 << 18
 # Columns up to which several rows are folded side by side.
 NARROW = 32
+# Elements up to which an array with gaps is copied.
+MOST_COPIED = 1 << 16
 # Shapes that are remembered.
 MOST_PLANS = 4096
 
@@ -48,7 +51,9 @@ def _kernel(spec: type, *fields: Any) -> Kernel:
     key = (spec, *fields)
     found = _kernels.get(key)
     if found is None:
-        found = _kernels[key] = kernel_of(spec(*fields))
+        made = spec(*fields)
+        found = _kernels[key] = kernel_of(made)
+        direct_rows.learn(made)
     return found
 
 
@@ -146,8 +151,10 @@ def _fold_ends(kind: str, dtype: np.dtype, first: int, kept: int, last: int) -> 
 
 def _make_plan(kind: str, x: Array, axis: Any, keepdims: bool) -> Plan | None:
     ndim, dtype, shape = x.ndim, x.dtype, x.shape
-    if x.size < LEAST or dtype not in _ELEMENTS or not dense(x):
+    if x.size < LEAST or dtype not in _ELEMENTS:
         return None
+    if not dense(x):
+        return _plan_of_copy(kind, x, axis, keepdims) if x.size <= MOST_COPIED else None
     given = axis if type(axis) is tuple else range(ndim) if axis is None else (axis,)
     if not all(type(a) is int and -ndim <= a < ndim for a in given):
         return None
@@ -196,6 +203,14 @@ def _make_plan(kind: str, x: Array, axis: Any, keepdims: bool) -> Plan | None:
     return fold_in_order
 
 
+def _plan_of_copy(kind: str, x: Array, axis: Any, keepdims: bool) -> Plan | None:
+    """Of an array with gaps: as of one without, so that the bits are those of its elements."""
+    plan = _make_plan(kind, np.ascontiguousarray(x), axis, keepdims)
+    if plan is None:
+        return None
+    return lambda x, *centres: plan(np.ascontiguousarray(x), *centres)
+
+
 def _plan(kind: str, x: Array, axis: Any, keepdims: bool) -> Plan | None:
     flat = x.flags.c_contiguous
     key = (kind, x.shape, x.dtype, axis, keepdims, None if flat else x.strides)
@@ -210,9 +225,13 @@ def _plan(kind: str, x: Array, axis: Any, keepdims: bool) -> Plan | None:
 def _numpys(kind: str, name: str) -> Callable[..., Any]:
     """numpy's function `name`, whose fold is of this kind, by a kernel where there is one."""
     numpys = getattr(np, name)
+    quick = direct_rows.built_in("choose", kind)
 
     def function(x: Any, axis: Any = None, out: Any = None, keepdims: bool = False) -> Any:
         if type(x) is _ndarray and out is None:
+            made = quick(x, axis, keepdims)
+            if made is not None:
+                return made
             found = _plan(kind, x, axis, keepdims)
             if found is not None:
                 return found(x)
@@ -223,6 +242,18 @@ def _numpys(kind: str, name: str) -> Callable[..., Any]:
     return function
 
 
+def directly(name: str) -> Callable[..., Array | None]:
+    """The built-in that folds all elements of a small array, or gives None."""
+    how, kind = _BUILT_INS[name]
+    return direct_rows.built_in(f"{how}_all", kind)
+
+
+# By numpy's name: how direct_rows.py calls the fold, and the kind of its kernels.
+_BUILT_INS = {"sum": ("add", "sum"), "mean": ("mean", "sum"), "prod": ("choose", "product"),
+              "max": ("choose", "max"), "min": ("choose", "min")}  # fmt: skip
+_quick_sum = direct_rows.built_in("add", "sum")
+_quick_mean = direct_rows.built_in("mean", "sum")
+_quick_prod = direct_rows.built_in("choose", "product")
 max = _numpys("max", "max")
 min = _numpys("min", "min")
 max_of = builtins.max
@@ -233,6 +264,9 @@ def sum(
 ) -> Any:
     """numpy's sum."""
     if type(x) is _ndarray and out is None and (dtype is None or dtype is x.dtype):
+        made = _quick_sum(x, axis, keepdims)
+        if made is not None:
+            return made
         found = _plan("sum", x, axis, keepdims)
         if found is not None:
             return found(x)
@@ -244,6 +278,9 @@ def prod(
 ) -> Any:
     """numpy's product."""
     if type(x) is _ndarray and out is None and (dtype is None or dtype is x.dtype):
+        made = _quick_prod(x, axis, keepdims)
+        if made is not None:
+            return made
         found = _plan("product", x, axis, keepdims)
         if found is not None:
             return found(x)
@@ -255,6 +292,9 @@ def mean(
 ) -> Any:
     """numpy's mean."""
     if type(x) is _ndarray and out is None and (dtype is None or dtype is x.dtype):
+        made = _quick_mean(x, axis, keepdims)
+        if made is not None:
+            return made
         found = _plan("sum", x, axis, keepdims)
         if found is not None:
             total = found(x)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from taper.backends import rows as plain
+from taper.backends.llvm import direct_rows
 from taper.backends.llvm.functions.fold import column_sums
 from taper.backends.llvm.functions.pointwise import Kernel, kernel_of, threads
 from taper.backends.llvm.layer_norm import LayerNorm, LayerNormGrad
@@ -19,8 +20,8 @@ from taper.backends.llvm.softmax import CrossEntropy, CrossEntropyGrad, Softmax,
 
 Array = np.ndarray
 
-# Elements from which a kernel beats numpy: a call of it costs as much as two of numpy's.
-LEAST = 32
+# Elements from which there are kernels: a built-in calls them sooner than numpy finds its own.
+LEAST = 2
 
 _ELEMENTS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 _INDEX = np.dtype(np.int64)
@@ -32,7 +33,9 @@ def _kernel(spec: type, dtype: np.dtype, *fields: Any) -> Kernel:
     key = (spec, dtype, *fields)
     found = _kernels.get(key)
     if found is None:
-        found = _kernels[key] = kernel_of(spec(_ELEMENTS[dtype], *fields))
+        made = spec(_ELEMENTS[dtype], *fields)
+        found = _kernels[key] = kernel_of(made)
+        direct_rows.learn(made)
     return found
 
 
@@ -78,27 +81,42 @@ def _softmax_grad(grad: Array, out: Array, axis: int, logarithm: bool) -> Array 
     return made
 
 
+_quick_softmax, _quick_log_softmax, _quick_softmax_grad, _quick_log_softmax_grad = [
+    direct_rows.built_in(name, f"{spec} {logarithm}")
+    for name, spec in (("along", "Softmax"), ("along_both", "SoftmaxGrad"))
+    for logarithm in (False, True)
+]
+
+
 def softmax(x: Array, axis: int) -> Array:
     """exp(x), divided by its sum along the axis."""
-    made = _softmax(x, axis, False)
+    made = _quick_softmax(x, axis)
+    if made is None:
+        made = _softmax(x, axis, False)
     return plain.softmax(x, axis) if made is None else made
 
 
 def log_softmax(x: Array, axis: int) -> Array:
     """The logarithm of softmax."""
-    made = _softmax(x, axis, True)
+    made = _quick_log_softmax(x, axis)
+    if made is None:
+        made = _softmax(x, axis, True)
     return plain.log_softmax(x, axis) if made is None else made
 
 
 def softmax_grad(grad: Array, out: Array, axis: int) -> Array:
     """out * (grad - sum(grad * out))."""
-    made = _softmax_grad(grad, out, axis, False)
+    made = _quick_softmax_grad(grad, out, axis)
+    if made is None:
+        made = _softmax_grad(grad, out, axis, False)
     return plain.softmax_grad(grad, out, axis) if made is None else made
 
 
 def log_softmax_grad(grad: Array, out: Array, axis: int) -> Array:
     """grad - exp(out) * sum(grad)."""
-    made = _softmax_grad(grad, out, axis, True)
+    made = _quick_log_softmax_grad(grad, out, axis)
+    if made is None:
+        made = _softmax_grad(grad, out, axis, True)
     return plain.log_softmax_grad(grad, out, axis) if made is None else made
 
 
