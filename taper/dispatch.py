@@ -191,7 +191,7 @@ def _wrap_many(
 
 
 def _load_built_ins() -> None:
-    """Fetches the backend's built-ins, if it has them, before a first view or record is made."""
+    """Fetches the backend's built-ins, if it has them, when a first result, view or record is made."""
     global _quick_record, _quick_view
     from taper.nn.parameter import Parameter
 
@@ -201,6 +201,11 @@ def _load_built_ins() -> None:
 
 def _unable(*arguments: Any) -> None:
     """Leaves it to `join`, or to `record`."""
+
+
+def _first_wrap(array: np.ndarray) -> Tensor:
+    _load_built_ins()
+    return quick.wrap(array)
 
 
 def _first_view(array: np.ndarray, source: Tensor) -> Any:
@@ -213,6 +218,7 @@ def _first_record(*arguments: Any) -> Any:
     return _quick_record(*arguments)
 
 
+quick.wrap = _first_wrap
 # (array, source) -> the view, or None where `join` must make it one.
 _quick_view: Callable[..., Any] = _first_view
 # (node class, its plan, inputs, result, attrs) -> the node, or None where `record` must make it.

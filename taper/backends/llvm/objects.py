@@ -61,8 +61,11 @@ def or_return_null(f: Function, x: Value) -> Pointer:
 
 def hold(x: Value) -> Value:
     """Counts one more reference to an object."""
-    count = x.pointer("i64")
-    count.store(count.load() + 1)
+    if call.IMMORTAL_NONE:  # Pythons with objects whose references must not be counted
+        x.f.intrinsic("Py_IncRef", "void", x)
+    else:
+        count = x.pointer("i64")
+        count.store(count.load() + 1)
     return x
 
 
