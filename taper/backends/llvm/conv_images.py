@@ -2,7 +2,7 @@
 
 For few output channels and rows shorter than a vector: as many images as a vector has lanes are
 transposed into [channel][row][column][image], so that all lanes work whatever the width, and kernel
-positions that meet only padding are left out exactly. It suits the gradient of the input of a
+positions that meet padding are left out exactly. It suits the gradient of the input of a
 convolution with a wide kernel, whose padding is most of its work (LeNet's second layer: twice as
 fast as lanes on pixels).
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from taper.backends.llvm.conv_tiles import divisor, fill_zero, pieces, transposed, zero
+from taper.backends.llvm.conv_tiles import divisor, pieces, transposed, zero
 from taper.backends.llvm.machine import Machine
 from taper.backends.llvm.text import Function, Pointer, Value
 
@@ -40,15 +40,9 @@ class ImagesJob:
         return self.kernel[0] * self.kernel[1]
 
     @property
-    def wide(self) -> int:
-        """Columns of a staged row: the image's and zeros around them. Rows have no padding."""
-        reach = self.size[1] + self.dilation[1] * (self.kernel[1] - 1)
-        return max(self.left + self.source[1], reach)
-
-    @property
     def staged(self) -> int:
         """Vectors of the staged source."""
-        return self.reduced * self.source[0] * self.wide
+        return self.reduced * self.source[0] * self.source[1]
 
     @property
     def scratch(self) -> int:
@@ -74,7 +68,6 @@ def write(
     """Images begin to end of the batch. `packed` is [tile][reduced][kernel position][channel]."""
     lanes = f.module.lanes(source.element)
     staged, made = scratch, scratch.at(job.staged * lanes)
-    fill_zero(f, staged, job.staged * lanes)
 
     def some(first: Value) -> None:
         # The images of the lanes; the last stands in for those past the end.
@@ -98,7 +91,7 @@ def _gather(
         for x in range(0, width, lanes):
             count = min(lanes, width - x)
             rows = [s.load(r * width + x, lanes, f.mask(count, lanes)) for s in each]
-            place = staged.at((r * job.wide + (job.left + x)) * lanes)
+            place = staged.at((r * width + x) * lanes)
             for i, value in enumerate(transposed(rows)[:count]):
                 place.store(value, i * lanes)
 
@@ -138,26 +131,26 @@ def _correlate(
     down, right = job.dilation
 
     def tile(o: Value, y: Value, first: Value, last: Value, x: int, pixels: int) -> None:
-        # Kernel columns that meet the image at any of the tile's pixels.
+        # The pixels of the tile at which each kernel column meets the image.
         meeting = [
-            j
+            [p for p in range(pixels) if 0 <= x + p + j * right - job.left < width]
             for j in range(job.kernel[1])
-            if any(0 <= x + p + j * right - job.left < width for p in range(pixels))
         ]
 
         def reduced(r: Value, *now: Value) -> list[Value]:
             def row(i: Value, *now: Value) -> list[Value]:
-                line = staged.at((((r * height + (y - job.up)) + i * down) * job.wide + x) * lanes)
+                row = (r * height + (y - job.up)) + i * down
+                line = staged.at((row * width + (x - job.left)) * lanes)
                 weights = packed.at(
                     ((o * job.reduced + r) * job.taps + i * job.kernel[1]) * channels
                 )
                 sums = list(now)
-                for j in meeting:
+                for j, met in enumerate(meeting):
                     hidden = line.opaque()
-                    seen = [hidden.load((p + j * right) * lanes, lanes) for p in range(pixels)]
-                    for c in range(channels):
+                    seen = {p: hidden.load((p + j * right) * lanes, lanes) for p in met}
+                    for c in range(channels if met else 0):
                         factor = weights.broadcast(j * channels + c, lanes)
-                        for p in range(pixels):
+                        for p in met:
                             number = c * pixels + p
                             sums[number] = f.fma(seen[p], factor, sums[number])
                 return sums
