@@ -547,7 +547,10 @@ def update(ufunc: np.ufunc, target: Any, other: Any) -> bool:
         return False  # shapes or numbers that do not fit: the general way says so
     finally:
         _restore(token)
-    touch(target)
+    storage = target._storage
+    if storage is None:
+        storage = storage_of(target)
+    storage.version += 1
     return True
 
 
