@@ -90,6 +90,11 @@ _FAMILIES = (
 )
 
 
+def _row_major_copy(x: np.ndarray) -> np.ndarray:
+    """The elements in row-major order, in memory of their own."""
+    return x.copy("C")
+
+
 def _evaluate(formula: Callable[..., Any], *operands: Any) -> Any:
     """`formula(m, *operands)`, whose result has as many elements as its operands broadcast to."""
     return formula(math, *operands)
@@ -138,6 +143,7 @@ math.__dict__.update(
     sigmoid=_sigmoid,
     astype=_astype,
     sum_to=_sum_to,
+    row_major_copy=_row_major_copy,
     call=_call,
     asarray=np.asarray,
     draws={},  # kernels of random fills by name: generator/kernels.py

@@ -38,6 +38,8 @@ class Clone(Opaque):
     node_name = "CloneBackward0"
 
     def forward(self, m: Any, input: Any, *, order: str) -> Any:
+        if order == "C":
+            return m.row_major_copy(input)
         return _dense_copy(input) if order == "K" and 0 in input.strides else input.copy(order)
 
     def vjp(self, m: Any, grad: Any, out: Any, input: Any, *, order: str) -> Any:
