@@ -80,6 +80,13 @@ class Windows:
             and all(self.kernel[a] * self.out[a] == self.size[a] for a in (0, 1))
         )
 
+    def stacked(self, lanes: int) -> int:
+        """Rows of windows that share a vector: some, if they are short and follow one another in
+        memory, from one plane to the next.
+        """
+        fitting = lanes // self.out[1]
+        return fitting if self.covers and fitting > 1 and self.kernel[0] <= 2 else 1
+
     def plane(self, itemsize: int) -> Plane:
         """Where windows are looked at: the plane itself if they lie in it, or a padded one."""
         if self.inside:
@@ -134,11 +141,27 @@ class _Pool:
         first = aligned(f, f.pointer("scratch", self.element)).at(f.arg("begin") * self._each())
         return first, first.at(self._each() // 2)
 
-    def _over(self, module: Module, f: Function, names: int, body: Callable[[Value], None]) -> None:
-        """body(n) for the planes of the ranges; ends the kernel and writes its entry."""
+    def _over(
+        self,
+        module: Module,
+        f: Function,
+        names: int,
+        body: Callable[[Value], None],
+        stacked: Callable[[Value, int], None] | None = None,
+    ) -> None:
+        """body(n) for the planes of the ranges, or stacked(y, rows) for all their rows of windows where
+        several share a vector; ends the kernel and writes its entry.
+        """
         piece = f.arg("piece")
         first, last = f.arg("begin") * piece, f.minimum(f.arg("end") * piece, f.arg("planes"))
-        f.loop(first, last, body)
+        rows = self.windows.stacked(module.lanes(self.element))
+        if stacked is None or rows == 1:
+            f.loop(first, last, body)
+        else:
+            start, end = first * self.windows.out[0], last * self.windows.out[0]
+            whole = end - (end - start) % rows
+            f.loop(start, whole, lambda y: stacked(y, rows), rows)
+            f.loop(whole, end, lambda y: stacked(y, 1))
         f.ret()
         kinds = (*("array",) * (names + 1), "int", "int")
         write_parallel_entry(module, "entry", f, kinds, 1)
@@ -186,6 +209,33 @@ class _Pool:
             for row, _, offset in self.windows.positions()
         ]
 
+    def _load_rows(self, f: Function, here: Pointer, rows: int) -> list[Value]:
+        """The same of so many rows of windows that follow one another."""
+        (tall, wide), cols = self.windows.kernel, self.windows.size[1]
+        lanes, total = f.module.lanes(self.element), rows * tall * cols
+        lines = [here.load(i, lanes, f.mask(total - i, lanes)) for i in range(0, total, lanes)]
+        places = [
+            row * tall * cols + x * wide for row in range(rows) for x in range(self.windows.out[1])
+        ]
+        places += places[-1:] * (lanes - len(places))
+        return [
+            _picked(lines, [divmod(place + row * cols + offset, lanes) for place in places])
+            for row, _, offset in self.windows.positions()
+        ]
+
+    def _spread_rows(self, target: Pointer, shares: list[Value], rows: int) -> None:
+        """The counterpart of _load_rows: writes shares[i] to the i-th position of every window."""
+        (tall, wide), cols = self.windows.kernel, self.windows.size[1]
+        lanes, total = shares[0].lanes, rows * tall * cols
+
+        def share(place: int) -> tuple[int, int]:
+            row, x = divmod(min(place, total - 1), cols)
+            return row % tall * wide + x % wide, row // tall * self.windows.out[1] + x // wide
+
+        for start in range(0, total, lanes):
+            mixed = _picked(shares, [share(start + i) for i in range(lanes)])
+            target.store(mixed, start, target.f.mask(total - start, lanes))
+
     def _spread(self, target: Pointer, shares: list[Value], count: int) -> None:
         """Writes shares[i] to the i-th position of every window; no two windows overlap."""
         windows = self.windows
@@ -220,6 +270,19 @@ class _Pool:
                 _unstage(f, plane, made, to)
 
         return one
+
+
+def _picked(sources: list[Value], wanted: list[tuple[int, int]]) -> Value:
+    """In each lane what is wanted: (number of a source, its lane)."""
+    lanes = len(wanted)
+    first, *others = sorted({number for number, _ in wanted})
+    made = sources[first].shuffle(sources[first], [lane for _, lane in wanted])
+    for other in others:
+        indices = [
+            lanes + lane if number == other else i for i, (number, lane) in enumerate(wanted)
+        ]
+        made = made.shuffle(sources[other], indices)
+    return made
 
 
 def _store_pairs(target: Pointer, first: Value, second: Value, count: int) -> None:
@@ -267,14 +330,22 @@ class MaxPool(_Pool):
             source, to = self._staged(f, x.at(n * size), own), y.at(n * area)
 
             def some(row: Value, col: Value, count: int) -> None:
-                best, *others = self._load(f, self._at(source, row, col), count)
-                for rival in others:
-                    best = wins(rival, best).select(rival, best)
-                to.store(best, row * windows.out[1] + col, f.mask(count, best.lanes))
+                seen = self._load(f, self._at(source, row, col), count)
+                write(seen, to.at(row * windows.out[1] + col), count)
 
             self._rows(f, some)
 
-        self._over(module, f, 2, one)
+        def write(seen: list[Value], to: Pointer, count: int) -> None:
+            best = seen[0]
+            for rival in seen[1:]:
+                best = wins(rival, best).select(rival, best)
+            to.store(best, 0, f.mask(count, best.lanes))
+
+        def stacked(row: Value, rows: int) -> None:
+            seen = self._load_rows(f, self._at(x, row, f.const(0, "i64")), rows)
+            write(seen, y.at(row * windows.out[1]), rows * windows.out[1])
+
+        self._over(module, f, 2, one, stacked)
 
     def interpret(self, x: np.ndarray) -> np.ndarray:
         """The same in numpy."""
@@ -338,7 +409,13 @@ class MaxPoolGrad(_Pool):
                 stage(f, plane, x.at(n * size), own)
             one(n)
 
-        self._over(module, f, 3, staged)
+        def stacked(row: Value, rows: int) -> None:
+            start, count = f.const(0, "i64"), rows * windows.out[1]
+            seen = self._load_rows(f, self._at(x, row, start), rows)
+            given = grad.load(row * windows.out[1], lanes, f.mask(count, lanes))
+            self._spread_rows(self._at(dx, row, start), self._shares(f, given, seen), rows)
+
+        self._over(module, f, 3, staged, stacked)
 
     def _shares(self, f: Function, given: Value, seen: list[Value]) -> list[Value]:
         """What each position of the windows gets."""

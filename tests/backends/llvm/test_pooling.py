@@ -34,6 +34,9 @@ def windows(size, kernel, stride, padding=(0, 0), dilation=(1, 1), more=(0, 0)):
 WINDOWS = {
     "pairs of a signal": windows((1, 28), (1, 2), (1, 2)),
     "squares": windows((28, 28), (2, 2), (2, 2)),
+    "squares of short rows": windows((10, 10), (2, 2), (2, 2)),
+    "squares, one in a row": windows((6, 2), (2, 2), (2, 2)),
+    "pairs of short rows": windows((7, 6), (1, 2), (1, 2)),
     "squares of wide rows": windows((8, 66), (2, 2), (2, 2)),
     "squares that do not cover": windows((11, 13), (2, 2), (2, 2)),
     "overlapping, padded": windows((11, 37), (3, 3), (2, 2), (1, 1)),
