@@ -139,8 +139,8 @@ def _correlate(
 
         def reduced(r: Value, *now: Value) -> list[Value]:
             def row(i: Value, *now: Value) -> list[Value]:
-                row = (r * height + (y - job.up)) + i * down
-                line = staged.at((row * width + (x - job.left)) * lanes)
+                level = (r * height + (y - job.up)) + i * down
+                line = staged.at((level * width + (x - job.left)) * lanes)
                 weights = packed.at(
                     ((o * job.reduced + r) * job.taps + i * job.kernel[1]) * channels
                 )
