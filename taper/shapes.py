@@ -93,6 +93,12 @@ def sizes_for(tensor: Any, args: tuple[Any, ...], name: str) -> tuple[int, ...]:
 
 def checked_sizes(args: tuple[Any, ...], name: str) -> tuple[int, ...]:
     """`sizes_of` that refuses negative sizes."""
+    given = args[0] if len(args) == 1 and type(args[0]) is tuple else args
+    for n in given:
+        if type(n) is not int or n < 0:
+            break
+    else:  # the usual case
+        return given
     sizes = sizes_of(args, name)
     for n in sizes:
         if n < 0:

@@ -24,6 +24,13 @@ def _chosen(dtype: dtypes.dtype | None) -> np.dtype:
     return (dtype or dtypes.get_default_dtype()).numpy
 
 
+def _filled(shape: tuple[int, ...], value: Any, dtype: np.dtype) -> np.ndarray:
+    """numpy's `full`, whose checks take longer than a small array."""
+    made = np.empty(shape, dtype)
+    made.fill(value)
+    return made
+
+
 @public(out=True)
 def zeros(
     *sizes: Any,
@@ -53,7 +60,7 @@ def ones(
 ) -> Tensor:
     """A tensor of ones."""
     shape = checked_sizes(sizes if size is None else (size,), "ones")
-    return finish(np.ones(shape, _chosen(dtype)), requires_grad, device, layout)
+    return finish(_filled(shape, 1, _chosen(dtype)), requires_grad, device, layout)
 
 
 @public(out=True)
@@ -93,7 +100,8 @@ def full(
         dtype or (fill_value.dtype if isinstance(fill_value, Tensor) else dtypes.of_scalar(value))
     ).numpy
     shape = checked_sizes((size,), "full")
-    return finish(np.full(shape, as_array(value, chosen)), requires_grad, device, layout)
+    filled = _filled(shape, as_array(value, chosen), chosen)
+    return finish(filled, requires_grad, device, layout)
 
 
 def like(array: np.ndarray, dtype: dtypes.dtype | None, memory_format: Any = None) -> np.ndarray:

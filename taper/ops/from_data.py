@@ -25,8 +25,10 @@ def finish(
     layout: Any = None,
 ) -> Tensor:
     """A new leaf around `array`, after the checks that all creation functions share."""
-    require_cpu(device)
-    require_strided(layout)
+    if device is not None:
+        require_cpu(device)
+    if layout is not None:
+        require_strided(layout)
     made = wrap(array)
     if requires_grad:
         made.requires_grad = True

@@ -20,7 +20,7 @@ from taper.backends.llvm.text import Function, Pointer, Value
 HEADER = object.__basicsize__
 TYPE = HEADER - 8
 # Of a numpy array, after the address of its data.
-NDIM, SHAPE, STRIDES, DTYPE, FLAGS = (HEADER + 8 * i for i in (1, 2, 3, 5, 6))
+NDIM, SHAPE, STRIDES, BASE, DTYPE, FLAGS = (HEADER + 8 * i for i in range(1, 7))
 # Of a tuple or list: the number of items; a tuple's items, and the address of a list's.
 COUNT, ITEMS = HEADER, HEADER + 8
 
@@ -30,6 +30,7 @@ _IN_ONE_PIECE = 0x0001 | ALIGNED  # with C_CONTIGUOUS
 # Where built-ins that make arrays find what they need in their owner: `table()`.
 NONE, ARRAY, _NEW, FLOAT, INT, DTYPES = range(6)
 CODES = "fdil?eE"  # dtypes by numpy's letters; E is bfloat16
+BYTES = dict(zip(CODES, (4, 8, 4, 8, 1, 2, 2), strict=True))
 
 
 def field(f: Function, x: Pointer, offset: int, kind: str = "ptr") -> Value:
@@ -86,7 +87,12 @@ def is_aligned(f: Function, array: Pointer) -> Value:
 
 def new_array(f: Function, table: Pointer, code: str, ndim: Value, shape: Pointer) -> Pointer:
     """A new array without values."""
-    dtype = hold(table.load(DTYPES + CODES.index(code)))  # numpy takes over the reference
+    return new_array_of(f, table, table.load(DTYPES + CODES.index(code)), ndim, shape)
+
+
+def new_array_of(f: Function, table: Pointer, dtype: Value, ndim: Value, shape: Pointer) -> Pointer:
+    """The same of a dtype that is at hand."""
+    hold(dtype)  # numpy takes over the reference
     null = f.const(0, "ptr")
     made = f.call_address(
         table.load(_NEW), "ptr", table.load(ARRAY), dtype, ndim, shape.address, null, null,

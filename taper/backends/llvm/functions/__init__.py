@@ -32,6 +32,7 @@ FAMILIES: dict[str, str] = {
     "scan": "running_product running_sum running_extreme",
     "draw": "draws",
     "cast": "astype",
+    "join": "concatenate stack",
     "transpose": "row_major_copy",
 }
 _HOMES = {name: family for family, names in FAMILIES.items() for name in names.split()}
