@@ -196,7 +196,10 @@ def _load_built_ins() -> None:
     from taper.nn.parameter import Parameter
 
     made = _math.tape(Tensor, Parameter, Storage, OpNode, next_number, UNCHECKED)
-    quick.wrap, _quick_view, _quick_record = made or (wrap, _unable, _unable)
+    if made is None:
+        quick.wrap, _quick_view, _quick_record = wrap, _unable, _unable
+    else:
+        quick.wrap, _quick_view, _quick_record, quick.deliver, quick.finish = made
 
 
 def _unable(*arguments: Any) -> None:
@@ -271,6 +274,7 @@ def record(
     node.number = next_number()
     node.attrs = attrs
     node.out = None
+    node.output_count = 1
     if common is not None:
         node.common = common
         node.dtypes = [x._array.dtype if isinstance(x, Tensor) else None for x in inputs]

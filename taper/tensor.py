@@ -669,9 +669,13 @@ def wrap(array: np.ndarray, cls: type[Tensor] = Tensor) -> Tensor:
 
 
 class _Quick:
-    """`wrap` of a plain tensor, by a built-in once the backend has one (see dispatch.py)."""
+    """Built-ins of the backend, once it has them (see dispatch.py): `wrap` of a plain tensor, and
+    two steps of the reverse pass (see autograd/engine.py).
+    """
 
     wrap: Callable[[np.ndarray], Tensor]
+    deliver: Callable[..., int | None] | None = None
+    finish: Callable[..., None] | None = None
 
 
 quick = _Quick()

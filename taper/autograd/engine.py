@@ -201,7 +201,7 @@ def run_backward(
     # By minus the node's number, which the heap holds: the node and the gradients that arrived.
     pending: dict[int, tuple[Node, list[Any]]] = {}
     heap: list[int] = []
-    leaves: dict[int, tuple[Tensor, Any]] = {}
+    leaves: dict[int, tuple[Tensor, Any] | None] = {}
     caught: dict[Any, Any] = {}
     wanted: dict[Any, int] = {}
     reach: set[Node] | None = None
@@ -213,11 +213,15 @@ def run_backward(
     mode.grad = create_graph
     token = reference.silence()
     slots: Any
+    deliver = quick.deliver if reach is None and not create_graph else None
     edges: Any = [_slot(root) for root in roots]
     results: Any = [lane.inward(grad) for grad in grads]
     try:
         while True:
-            for edge, grad in zip(edges, results):  # noqa: B905 - the keyword has its price
+            start = 0 if deliver is None else deliver(edges, results, pending, heap, leaves)
+            if start:  # what comes before has been delivered
+                edges, results = edges[start:], results[start:]
+            for edge, grad in () if start is None else zip(edges, results, strict=False):
                 if grad is None or edge is None:
                     continue
                 target, number = edge
@@ -347,15 +351,21 @@ def _checked(changed: Any, grad: Any, lane: Any) -> Tensor:
 
 def _finish_leaves(
     lane: Any,
-    leaves: dict[int, tuple[Tensor, Any]],
+    leaves: dict[int, tuple[Tensor, Any] | None],
     wanted: dict[Any, int],
     caught: dict[Any, Any],
     accumulate: bool,
     create_graph: bool,
 ) -> None:
     every = accumulate and not wanted
+    if every and not create_graph and quick.finish is not None:
+        quick.finish(leaves)
     for key in list(leaves):
-        leaf, grad = leaves.pop(key)
+        item = leaves.pop(key)
+        if item is None:  # has been given
+            continue
+        leaf, grad = item
+        item = None
         hooks = leaf._hooks
         if every and leaf._requires_grad and hooks is None and leaf._accumulate is None:
             if leaf._post_accumulate is None:  # nobody looks on

@@ -148,7 +148,7 @@ class OpNode(Node):
     """
 
     # What every node has, for machine code to fill (backends/llvm/tape.py); the rest is rare.
-    __slots__ = ("attrs", "edges", "number", "out", "saved")
+    __slots__ = ("attrs", "edges", "number", "out", "output_count", "saved")
 
     op: Op  # of the class, as is `plan`: see node_class
     # [inputs, elementwise, then of each input what is saved and whose gradient alone needs it or -1]
@@ -156,6 +156,7 @@ class OpNode(Node):
     attrs: dict[str, Any]
     saved: list[Any] | None
     out: Any
+    output_count: int
     is_packed = False  # by saved-tensor hooks
     common: Any = None
     dtypes: Any = None

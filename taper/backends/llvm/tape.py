@@ -9,6 +9,7 @@ that broadcast, other subclasses than Parameter) gets the answer None, and Pytho
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -33,18 +34,20 @@ from taper.backends.llvm.objects import (
     require,
     slot,
 )
+from taper.backends.llvm.reverse import write_deliver, write_finish
 from taper.backends.llvm.text import Function, Module, Pointer, Value
 
 _VALUE, _SHAPE = 1, 2  # op.VALUE and op.SHAPE
 
 # The owner's table: objects that the machine code compares with, or hands out.
-_OBJECTS = ("none", "false", "true", "zero", "empty", "no_sizes", "unchecked", "tensor", "parameter",
-            "tuple", "float", "int", "bool", "count")  # fmt: skip
+_OBJECTS = ("none", "false", "true", "zero", "one", "empty", "no_sizes", "unchecked", "tensor", "parameter",
+            "tuple", "float", "int", "bool", "count", "node", "list", "array", "heappush")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Tape:
-    """`wrap(array)`, `view(array, source)` and `record(node class, plan, inputs, result, attrs)`.
+    """`wrap(array)`, `view(array, source)`, `record(node class, plan, inputs, result, attrs)`, and
+    for the reverse pass `deliver` and `finish`, of reverse.py.
 
     Fields are the places of slots in bytes: of tensors by name, each with the object of the table
     that a new tensor has there; of Storage's version; of nodes.
@@ -54,21 +57,25 @@ class Tape:
     version: int
     node: tuple[tuple[str, int], ...]
 
-    exports = ("wrap", "view", "record")
+    exports = ("wrap", "view", "record", "deliver", "finish")
 
     def write(self, module: Module) -> None:
         """The built-ins."""
         places = {name: place for name, place, _ in self.fresh}
         words: dict[str, Any] = {"owner": "ptr", "args": "ptr", "nargs": "i64"}
         f = module.function("wrap", "ptr", False, ("owner", "args"), **words)
-        _Writer(f, places).wrap(self.fresh)
+        Writer(f, places).wrap(self.fresh)
         f = module.function("view", "ptr", False, ("owner", "args"), **words)
-        _Writer(f, places).view(self.fresh, self.version)
+        Writer(f, places).view(self.fresh, self.version)
         f = module.function("record", "ptr", False, ("owner", "args"), **words)
-        _Writer(f, places).record(self.version, dict(self.node))
+        Writer(f, places).record(self.version, dict(self.node))
+        f = module.function("deliver", "ptr", False, ("owner", "args"), **words)
+        write_deliver(Writer(f, places), dict(self.node))
+        f = module.function("finish", "ptr", False, ("owner", "args"), **words)
+        write_finish(Writer(f, places), self.fresh)
 
 
-class _Writer:
+class Writer:
     """Writes one of the built-ins."""
 
     def __init__(self, f: Function, places: dict[str, int]) -> None:
@@ -189,6 +196,7 @@ class _Writer:
             ("number", number),
             ("attrs", hold(attrs.address)),
             ("out", hold_none(none)),
+            ("output_count", hold(self.known("one"))),
         ):
             made.at(node[name]).as_("ptr").store(value)
         f.ret(made.address)
@@ -330,16 +338,18 @@ def built_ins(
     tensor: type, parameter: type, storage: type, node: type, count: Callable[[], int],
     unchecked: int,
 ) -> tuple[Callable[..., Any], ...] | None:  # fmt: skip
-    """(wrap, view, record) for these classes; None where objects are not readable."""
+    """(wrap, view, record, deliver, finish) for these classes; None where objects are not readable."""
     if not readable():
         return None
-    objects = [None, False, True, 0, "", (), unchecked, tensor, parameter, tuple, float, int, bool,
-               count]  # fmt: skip
+    objects = [None, False, True, 0, 1, "", (), unchecked, tensor, parameter, tuple, float, int, bool,
+               count, node, list, np.ndarray, heapq.heappush]  # fmt: skip
     new = {"requires_grad": "false", "is_inference": "false", "output_nr": "zero",
            "view_origin": "empty", "array": ""}  # fmt: skip
     names = [name for name in tensor.__dict__["__slots__"] if not name.startswith("__")]
     fresh = tuple((n[1:], slot(tensor, n), new.get(n[1:], "none")) for n in names)
-    places = [(n, slot(node, n)) for n in ("edges", "saved", "number", "attrs", "out")]
+    places = [
+        (n, slot(node, n)) for n in ("edges", "saved", "number", "attrs", "out", "output_count")
+    ]
     global layout
     layout = Layout(
         tensor, parameter, {name: place for name, place, _ in fresh}, slot(storage, "version")

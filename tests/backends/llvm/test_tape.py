@@ -160,7 +160,7 @@ def test_some_views_are_left_to_join(built: Any) -> None:
 
 
 def test_counts_references_right(built: Any) -> None:
-    wrap_native, look, record = built
+    wrap_native, look, record, *_ = built
     x, y = leaf(2, 3), leaf(2, 3) * 2
     view = x[:1]
     op, attrs = REGISTRY["Mul"], {}
