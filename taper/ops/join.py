@@ -42,7 +42,6 @@ class _Cat(Opaque):
 class Stack(Opaque):
     """The tensors along a new dimension."""
 
-    built_in = "stack"
     plain = True
     node_name = "StackBackward0"
 
@@ -59,8 +58,6 @@ class Stack(Opaque):
 @op
 class Cat(_Cat):
     """The tensors one after the other along a dimension."""
-
-    built_in = "concatenate"
 
 
 @op

@@ -18,7 +18,6 @@ from taper.tensor import Tensor
 class Softmax(Opaque):
     """exp(input), divided by its sum along `axis`."""
 
-    built_in = "softmax"
     plain = True
     saves = ("out",)
 
@@ -59,7 +58,6 @@ class SoftmaxGrad(Opaque):
 class LogSoftmax(Opaque):
     """input - log(sum(exp(input)))."""
 
-    built_in = "log_softmax"
     plain = True
     saves = ("out",)
 
