@@ -199,7 +199,7 @@ def _load_built_ins() -> None:
     if made is None:
         quick.wrap, _quick_view, _quick_record = wrap, _unable, _unable
     else:
-        quick.wrap, _quick_view, _quick_record, quick.deliver, quick.finish = made
+        quick.wrap, _quick_view, _quick_record, quick.deliver, quick.finish, quick.holds = made
 
 
 def _unable(*arguments: Any) -> None:

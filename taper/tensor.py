@@ -669,13 +669,14 @@ def wrap(array: np.ndarray, cls: type[Tensor] = Tensor) -> Tensor:
 
 
 class _Quick:
-    """Built-ins of the backend, once it has them (see dispatch.py): `wrap` of a plain tensor, and
-    two steps of the reverse pass (see autograd/engine.py).
+    """Built-ins of the backend, once it has them (see dispatch.py): `wrap` of a plain tensor, two
+    steps of the reverse pass (see autograd/engine.py), a check of optim/flat.py.
     """
 
     wrap: Callable[[np.ndarray], Tensor]
     deliver: Callable[..., int | None] | None = None
     finish: Callable[..., None] | None = None
+    holds: Callable[..., bool | None] | None = None
 
 
 quick = _Quick()

@@ -23,7 +23,7 @@ from taper.dispatch import touch
 from taper.errors import DtypeError, ShapeError
 from taper.optim.arithmetic import ArrayMath, TensorMath, math_for
 from taper.optim.optimizer import Optimizer, number, scalar_dtype, scalar_state
-from taper.tensor import Tensor, wrap
+from taper.tensor import Tensor, quick, wrap
 
 # Parameters with up to so many elements in all are gathered and updated together.
 SMALL = 16384
@@ -74,7 +74,7 @@ class Bucket:
 class Plan:
     """The buckets of one group, and what must still hold for them to be used again."""
 
-    __slots__ = ("buckets", "entries", "held", "slots", "states")
+    __slots__ = ("buckets", "columns", "entries", "held", "slots", "states")
 
     def __init__(
         self,
@@ -89,6 +89,9 @@ class Plan:
         self.held = held  # (state, name of an entry, its array) of this group's parameters
         self.entries = entries
         self.buckets = buckets
+        # The same as tuples of one kind each, for `quick.holds`.
+        columns = [*zip(*slots, strict=True)] or [(), ()]
+        self.columns = (*columns, *([*zip(*held, strict=True)] or [(), (), ()]))
 
 
 class FlatOptimizer(Optimizer):
@@ -247,15 +250,16 @@ class FlatOptimizer(Optimizer):
         # The states are compared in their order: finding them by parameter would cost a hash each.
         if not all(map(is_, states, plan.states)) or self.arrays(group) != plan.entries:
             return False
-        for p, (known, array) in zip(params, plan.slots, strict=True):
-            if p is not known or (None if p._grad is None else p._array) is not array:
-                return False
-        try:
-            for entry, name, array in plan.held:
-                if entry[name]._array is not array:
+        if quick.holds is None or quick.holds(params, *plan.columns) is None:
+            for p, (known, array) in zip(params, plan.slots, strict=True):
+                if p is not known or (None if p._grad is None else p._array) is not array:
                     return False
-        except (KeyError, AttributeError):
-            return False  # an entry is missing, or no tensor
+            try:
+                for entry, name, array in plan.held:
+                    if entry[name]._array is not array:
+                        return False
+            except (KeyError, AttributeError):
+                return False  # an entry is missing, or no tensor
         for bucket in plan.buckets:
             if len(bucket.params) > 1:
                 for values in bucket.numbers.values():

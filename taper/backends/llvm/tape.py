@@ -36,6 +36,7 @@ from taper.backends.llvm.objects import (
 )
 from taper.backends.llvm.reverse import write_deliver, write_finish
 from taper.backends.llvm.text import Function, Module, Pointer, Value
+from taper.backends.llvm.update_many import write_holds
 
 _VALUE, _SHAPE = 1, 2  # op.VALUE and op.SHAPE
 
@@ -47,7 +48,7 @@ _OBJECTS = ("none", "false", "true", "zero", "one", "empty", "no_sizes", "unchec
 @dataclass(frozen=True)
 class Tape:
     """`wrap(array)`, `view(array, source)`, `record(node class, plan, inputs, result, attrs)`, and
-    for the reverse pass `deliver` and `finish`, of reverse.py.
+    for the reverse pass `deliver` and `finish`, of reverse.py; `holds`, of update_many.py.
 
     Fields are the places of slots in bytes: of tensors by name, each with the object of the table
     that a new tensor has there; of Storage's version; of nodes.
@@ -57,7 +58,7 @@ class Tape:
     version: int
     node: tuple[tuple[str, int], ...]
 
-    exports = ("wrap", "view", "record", "deliver", "finish")
+    exports = ("wrap", "view", "record", "deliver", "finish", "holds")
 
     def write(self, module: Module) -> None:
         """The built-ins."""
@@ -73,6 +74,8 @@ class Tape:
         write_deliver(Writer(f, places), dict(self.node))
         f = module.function("finish", "ptr", False, ("owner", "args"), **words)
         write_finish(Writer(f, places), self.fresh)
+        f = module.function("holds", "ptr", False, ("owner", "args"), **words)
+        write_holds(Writer(f, places))
 
 
 class Writer:
@@ -338,7 +341,7 @@ def built_ins(
     tensor: type, parameter: type, storage: type, node: type, count: Callable[[], int],
     unchecked: int,
 ) -> tuple[Callable[..., Any], ...] | None:  # fmt: skip
-    """(wrap, view, record, deliver, finish) for these classes; None where objects are not readable."""
+    """(wrap, view, record, deliver, finish, holds) for these classes; None where objects are not readable."""
     if not readable():
         return None
     objects = [None, False, True, 0, 1, "", (), unchecked, tensor, parameter, tuple, float, int, bool,

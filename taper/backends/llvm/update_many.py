@@ -8,7 +8,7 @@ arrays itself, in the slots of the parameters and of their gradients, and runs t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taper.backends.llvm.call import read_argument
 from taper.backends.llvm.objects import (
@@ -28,6 +28,9 @@ from taper.backends.llvm.objects import (
 )
 from taper.backends.llvm.pointwise import Pointwise
 from taper.backends.llvm.text import Module, Pointer, Value
+
+if TYPE_CHECKING:
+    from taper.backends.llvm.tape import Writer
 
 
 @dataclass(frozen=True)
@@ -120,3 +123,43 @@ class Together:
         f.ret(hold(dtype))  # something that is not None
         f.begin(unusual)
         f.ret(hold_none(none))
+
+
+def write_holds(w: Writer) -> None:
+    """holds(params, known, arrays, entries, names, held): whether an optimizer's plan may be used again.
+
+    `params` (a list) has the parameters `known`, with the arrays `arrays`; None stands for one that
+    has no gradient. In the dictionary entries[i] the tensor names[i] has the array held[i]. All but
+    the first are tuples. Gives None if something is not so, and True.
+    """
+    f = w.f
+    none = w.known("none")
+    changed = f.label("changed")
+    params = field(f, w.argument(0), ITEMS).pointer("ptr")
+    known, arrays, entries, names, held = (w.argument(i).at(ITEMS).as_("ptr") for i in range(1, 6))
+
+    def is_tensor(x: Pointer) -> Value:
+        kind = field(f, x, TYPE)
+        return kind.equals(w.known("tensor")) | kind.equals(w.known("parameter"))
+
+    def look_at_param(i: Value) -> None:
+        param = params.load(i).pointer("i8")
+        require(f, param.address.equals(known.load(i)) & is_tensor(param), changed)
+        idle = w.read(param, "grad").equals(none)
+        require(f, idle.select(none, w.read(param, "array")).equals(arrays.load(i)), changed)
+
+    def look_at_entry(i: Value) -> None:
+        entry = entries.load(i).pointer("i8")
+        found = f.intrinsic("PyDict_GetItem", "ptr", entry, names.load(i)).pointer("i8")
+        require(f, found.address.differs(0), changed)
+        require(f, is_tensor(found), changed)
+        require(f, w.read(found, "array").equals(held.load(i)), changed)
+
+    count = field(f, w.argument(0), COUNT, "i64")
+    is_list = field(f, w.argument(0), TYPE).equals(w.known("list"))
+    require(f, is_list & count.equals(field(f, w.argument(1), COUNT, "i64")), changed)
+    f.loop(0, count, look_at_param)
+    f.loop(0, field(f, w.argument(3), COUNT, "i64"), look_at_entry)
+    f.ret(hold(w.known("true")))
+    f.begin(changed)
+    f.ret(hold_none(none))

@@ -15,6 +15,7 @@ from taper.backends.llvm.functions import update as functions
 from taper.backends.llvm.pointwise import Unsupported
 from taper.optim import flat
 from taper.optim.arithmetic import ArrayMath
+from taper.tensor import quick
 
 RULES = [
     ("SGD", {}),
@@ -216,3 +217,39 @@ def test_together_counts_references_right():
     for _ in range(500):
         optimizer.step()
     assert all(abs(sys.getrefcount(x) - b) < 10 for x, b in zip(watched, before, strict=True))
+
+
+def test_a_plan_holds_until_anything_it_rests_on_changes():
+    made = parameters([(4, 3), (5,)])
+    idle = taper.nn.Parameter(taper.ones(2))
+    optimizer = taper.optim.Adam([*made, idle], lr=0.1)
+    optimizer.step()
+    group, plan = optimizer.param_groups[0], optimizer._plans[0]
+
+    def holds():
+        return quick.holds(group["params"], *plan.columns)
+
+    assert holds() is True
+    entry = optimizer.state[made[0]]
+    changes = {
+        "a state tensor": (entry, "exp_avg", entry["exp_avg"].clone()),
+        "no tensor": (entry, "step", 3.0),
+        "another order": (group, "params", [made[1], made[0], idle]),
+        "fewer parameters": (group, "params", made),
+        "a tuple": (group, "params", (*made, idle)),
+    }
+    for what, (owner, name, value) in changes.items():
+        before, owner[name] = owner[name], value
+        assert holds() is None, what
+        owner[name] = before
+        assert holds() is True
+    missing = entry.pop("exp_avg_sq")
+    assert holds() is None
+    entry["exp_avg_sq"] = missing
+    idle.grad = taper.ones(2)
+    assert holds() is None
+    idle.grad = None
+    made[1]._array, array = made[1]._array.copy(), made[1]._array
+    assert holds() is None
+    made[1]._array = array
+    assert holds() is True
