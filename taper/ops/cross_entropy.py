@@ -163,6 +163,9 @@ class _CrossEntropy(Opaque):
         x = widened(input)
         if x.ndim == 2 and not smoothing:
             softmax, loss = m.softmax_loss(x, chosen)
+        elif x.ndim == 1 and not smoothing:
+            softmax, loss = m.softmax_loss(x[None], chosen)
+            softmax = softmax.reshape(x.shape)
         else:
             axis = 0 if x.ndim == 1 else 1
             top = np.maximum.reduce(x, axis, keepdims=True) if x.shape[axis] else x.dtype.type(0)
