@@ -46,7 +46,10 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
             arrays.append(x)
     common = None
     direct = op.direct
-    if direct is None or (out := direct(*arrays)) is None:
+    out = None
+    if direct is not None:
+        out = direct(*arrays, *attrs.values()) if attrs else direct(*arrays)
+    if out is None:
         takes = op.takes
         if takes:  # elementwise: the operands must agree on a dtype
             first = arrays[0]

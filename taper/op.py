@@ -52,7 +52,8 @@ class Op:
     wants_needs: bool
     run: Callable[..., Any]
     function: Callable[..., Any] | None = None  # the ufunc itself, called without `m`
-    # A backend's quick way for plain small arrays: the result, or None if it does not take them.
+    # A backend's quick way for plain small arrays, with the attributes behind them as they stand in
+    # the call: the result, or None if it does not take them.
     direct: Callable[..., Any] | None = None
     takes_attrs: bool  # whether the formula has keywords
     vjp: Any = None

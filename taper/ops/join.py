@@ -42,6 +42,7 @@ class _Cat(Opaque):
 class Stack(Opaque):
     """The tensors along a new dimension."""
 
+    built_in = "stack"
     plain = True
     node_name = "StackBackward0"
 
@@ -58,6 +59,8 @@ class Stack(Opaque):
 @op
 class Cat(_Cat):
     """The tensors one after the other along a dimension."""
+
+    built_in = "concatenate"
 
 
 @op

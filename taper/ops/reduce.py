@@ -38,6 +38,7 @@ def wide(dtype: np.dtype) -> Any:
 class Sum(Reduction):
     """Sum over `axis`."""
 
+    built_in = "sum_over"
     node_name = "SumBackward1"
     saves = ("input.shape",)
 
@@ -73,6 +74,7 @@ class SumAll(Reduction):
 class Mean(Reduction):
     """Mean over `axis`."""
 
+    built_in = "mean_over"
     node_name = "MeanBackward1"
     saves = ("input.shape",)
 
@@ -336,6 +338,8 @@ class _Extreme(Reduction):
 class Amax(_Extreme):
     """Largest over `axis`."""
 
+    built_in = "max_over"
+
     def forward(self, m: Any, input: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
         return m.max(input, axis=axis, keepdims=keepdims)
 
@@ -343,6 +347,8 @@ class Amax(_Extreme):
 @op
 class Amin(_Extreme):
     """Smallest over `axis`."""
+
+    built_in = "min_over"
 
     def forward(self, m: Any, input: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
         return m.min(input, axis=axis, keepdims=keepdims)

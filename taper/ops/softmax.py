@@ -18,6 +18,7 @@ from taper.tensor import Tensor
 class Softmax(Opaque):
     """exp(input), divided by its sum along `axis`."""
 
+    built_in = "softmax"
     plain = True
     saves = ("out",)
 
@@ -58,6 +59,7 @@ class SoftmaxGrad(Opaque):
 class LogSoftmax(Opaque):
     """input - log(sum(exp(input)))."""
 
+    built_in = "log_softmax"
     plain = True
     saves = ("out",)
 

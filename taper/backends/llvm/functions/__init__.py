@@ -35,7 +35,20 @@ FAMILIES: dict[str, str] = {
     "join": "concatenate stack",
     "transpose": "row_major_copy",
 }
-_HOMES = {name: family for family, names in FAMILIES.items() for name in names.split()}
+# Built-ins that dispatch calls, by the ops' names for them; `directly` in the family gives them.
+BUILT_INS: dict[str, str] = {
+    "gemm": "linear matmul",
+    "rows": "softmax log_softmax",
+    "fold": "sum mean prod max min sum_over mean_over max_over min_over",
+    "join": "concatenate stack",
+}
+
+
+def _by_name(families: dict[str, str]) -> dict[str, str]:
+    return {name: family for family, names in families.items() for name in names.split()}
+
+
+_HOMES, _BUILT_IN_HOMES = _by_name(FAMILIES), _by_name(BUILT_INS)
 
 
 class LlvmMath(reference.Math):
@@ -61,13 +74,10 @@ class LlvmMath(reference.Math):
         fuse(op)
 
     def built_in(self, op: Any) -> Any:
-        """Stands in for the op's built-in until the first call.
-
-        `directly` in the family of its function makes it: of direct_product.py or direct_rows.py.
-        """
+        """Stands in for the op's built-in until the first call, which fetches it."""
 
         def first(*operands: Any) -> Any:
-            family = importlib.import_module(f"{__name__}.{_HOMES[op.built_in]}")
+            family = importlib.import_module(f"{__name__}.{_BUILT_IN_HOMES[op.built_in]}")
             op.direct = family.directly(op.built_in)
             return op.direct(*operands)
 

@@ -243,9 +243,10 @@ def _numpys(kind: str, name: str) -> Callable[..., Any]:
 
 
 def directly(name: str) -> Callable[..., Array | None]:
-    """The built-in that folds all elements of a small array, or gives None."""
+    """The built-in that folds a small array, or gives None: (x), or (x, axis, keepdims) "over"."""
+    name, _, over = name.partition("_")
     how, kind = _BUILT_INS[name]
-    return direct_rows.built_in(f"{how}_all", kind)
+    return direct_rows.built_in(how if over else f"{how}_all", kind)
 
 
 # By numpy's name: how direct_rows.py calls the fold, and the kind of its kernels.

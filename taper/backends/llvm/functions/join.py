@@ -11,7 +11,8 @@ from taper.backends.llvm import direct_join
 # Arrays up to which the built-in is asked: each is passed as an argument.
 MOST_ARRAYS = 64
 
-_concatenate, _stack = (direct_join.built_in(name) for name in ("concatenate", "stack"))
+directly = direct_join.built_in
+_concatenate, _stack = directly("concatenate"), directly("stack")
 
 
 def concatenate(arrays: Any, axis: int = 0) -> Any:

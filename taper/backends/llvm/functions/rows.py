@@ -6,6 +6,7 @@ the last, empty arrays and a few elements go to the reference.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,11 @@ _quick_softmax, _quick_log_softmax, _quick_softmax_grad, _quick_log_softmax_grad
     for name, spec in (("along", "Softmax"), ("along_both", "SoftmaxGrad"))
     for logarithm in (False, True)
 ]
+
+
+def directly(name: str) -> Callable[..., Array | None]:
+    """The built-in softmax(x, axis) or log_softmax(x, axis) of small arrays; None of others."""
+    return _quick_softmax if name == "softmax" else _quick_log_softmax
 
 
 def softmax(x: Array, axis: int) -> Array:
