@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import pathlib
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -34,21 +37,37 @@ def _benchmark() -> Any:
 
 
 BENCHMARK = _benchmark()
-LISTED = {
-    name: tuple(map(int, counts))
-    for name, *counts in ROW.findall((ROOT / "docs/kernels.md").read_text(encoding="utf-8"))
-}
+
+
+def _rows(text: str) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(map(int, counts)) for name, *counts in ROW.findall(text)}
+
+
+LISTED = _rows((ROOT / "docs/kernels.md").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, tuple[int, ...]]:
+    """Counted in a process of its own: what other tests leave behind has its price."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks/dispatch.py"), "--counts"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=120,
+        check=True,
+    )
+    return _rows(done.stdout)
 
 
 @pytest.mark.parametrize("name", [n for n in BENCHMARK.calls(taper) if "backward" not in n])
-def test_a_call_costs_no_more_than_is_listed(name: str) -> None:
-    (taper.ones(2).requires_grad_() * 2).view(2)  # puts the tape's built-ins in place
-    found = BENCHMARK.counted(BENCHMARK.calls(taper)[name])
+def test_a_call_costs_no_more_than_is_listed(name: str, found: dict[str, tuple[int, ...]]) -> None:
+    functions, built_ins, blocks = found[name]
 
     assert name in LISTED, "docs/kernels.md lacks the call: benchmarks/dispatch.py --counts"
-    assert found[0] <= LISTED[name][0], f"{found[0]} Python functions"
-    assert found[1] <= LISTED[name][1], f"{found[1]} built-ins"
-    assert found[2] <= LISTED[name][2] + 0.5, f"{found[2]} blocks of memory"
+    assert functions <= LISTED[name][0], f"{functions} Python functions"
+    assert built_ins <= LISTED[name][1], f"{built_ins} built-ins"
+    assert blocks <= LISTED[name][2] + 1, f"{blocks} blocks of memory"
 
 
 def test_what_is_counted_shows() -> None:
