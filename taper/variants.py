@@ -202,7 +202,7 @@ def in_place(function: Callable[..., Any], name: str) -> Callable[..., Any]:
             return self
         storage = None
         if isinstance(self, Tensor):
-            if mode.grad and (self._requires_grad or self._view_version is not None):
+            if mode.grad and self.requires_grad:
                 check_history(self)  # before anything is computed, or complained of
             storage = self._storage
         shared = False
