@@ -369,3 +369,13 @@ def test_two_threads_train_two_models_at_once():
         thread.join()
 
     assert together == alone
+
+
+def test_a_view_made_under_no_grad_may_be_written_to_if_nothing_requires_grad():
+    x = torch.ones(3)
+    with torch.no_grad():
+        view = x[:2]
+
+    view.add_(1).mul_(torch.tensor([2.0, 3.0])).clamp_(max=5)
+
+    assert x.tolist() == [4, 5, 1]
