@@ -158,7 +158,13 @@ def pack_panel(module: Module, words: Words, b_along_n: bool) -> Function:
         f.ret()
 
     return module.once(
-        f"pack_panel_{'n' if b_along_n else 'k'}", write, b="ptr", to="ptr", b_row="i64", columns="i64", depth="i64"
+        f"pack_panel_{'n' if b_along_n else 'k'}",
+        write,
+        b="ptr",
+        to="ptr",
+        b_row="i64",
+        columns="i64",
+        depth="i64",
     )
 
 
@@ -199,5 +205,12 @@ def pack_rows(module: Module, words: Words, a_along_k: bool) -> Function:
         f.ret()
 
     return module.once(
-        f"pack_rows_{'k' if a_along_k else 'm'}", write, a="ptr", to="ptr", a_row="i64", pitch="i64", rows="i64", depth="i64"
+        f"pack_rows_{'k' if a_along_k else 'm'}",
+        write,
+        a="ptr",
+        to="ptr",
+        a_row="i64",
+        pitch="i64",
+        rows="i64",
+        depth="i64",
     )

@@ -21,7 +21,12 @@ def test_a_family_has_the_functions_the_table_says(family):
 
     for name in functions.FAMILIES[family].split():
         assert hasattr(module, name), name
-        if name not in ("fused", "draws", "update_rule", "update_together"):  # what the reference does without
+        if name not in (
+            "fused",
+            "draws",
+            "update_rule",
+            "update_together",
+        ):  # what the reference does without
             assert getattr(reference.math, name) is not None
 
 
