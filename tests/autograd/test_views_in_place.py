@@ -20,6 +20,21 @@ def leaf(*values):
 # ---------------------------------------------------------------- views that may not be written
 
 
+def test_any_view_may_be_written_where_nothing_is_recorded():
+    w = torch.ones(2, 2)
+    for row in w:  # one of several views
+        row.add_(1.0)
+    left, right = w.chunk(2, 1)
+    left.mul_(3.0)
+    right.zero_()
+    with torch.no_grad():
+        view = w[1]
+    view.sub_(torch.ones(2))
+    assert w.tolist() == [[6.0, 0.0], [5.0, -1.0]]
+    with pytest.raises(RuntimeError, match="created in no_grad mode and is being modified"):
+        view.add_(torch.ones(2, requires_grad=True))
+
+
 def test_a_view_made_without_recording_cannot_be_written_while_recording():
     y = leaf(1.0, 2.0) * 1
     with torch.no_grad():
