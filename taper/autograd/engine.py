@@ -394,6 +394,20 @@ def _finish_leaves(
                 hook(leaf)
 
 
+def _references(leaf: Any, grad: Any, create_graph: bool) -> int:
+    """What `_accumulate` sees of an array that only its caller's variable holds."""
+    return sys.getrefcount(grad)
+
+
+def _count_ours() -> int:
+    grad = np.empty(0)
+    return _references(None, grad, False)
+
+
+# Three in Python 3.11: the caller's variable, the callee's, getrefcount's. Newer ones borrow some.
+_OURS = _count_ours()
+
+
 def _accumulate(leaf: Tensor, grad: Any, create_graph: bool) -> None:
     """Adds a gradient into leaf.grad."""
     held = leaf._grad
@@ -401,9 +415,8 @@ def _accumulate(leaf: Tensor, grad: Any, create_graph: bool) -> None:
         leaf._grad = grad.clone() if held is None else held + grad
         return
     if held is None:
-        # Kept as it is only if nobody else holds the array: the caller's variable, ours and
-        # getrefcount's argument are three references.
-        if grad.base is not None or sys.getrefcount(grad) > 3 or not grad.flags.writeable:
+        # Kept as it is only if nobody else holds the array.
+        if grad.base is not None or sys.getrefcount(grad) > _OURS or not grad.flags.writeable:
             grad = grad.copy()
         leaf._grad = quick.wrap(grad)
     elif (

@@ -349,15 +349,17 @@ def built_ins(
     new = {"requires_grad": "false", "is_inference": "false", "output_nr": "zero",
            "view_origin": "empty", "array": ""}  # fmt: skip
     names = [name for name in tensor.__dict__["__slots__"] if not name.startswith("__")]
-    fresh = tuple((n[1:], slot(tensor, n), new.get(n[1:], "none")) for n in names)
-    places = [
-        (n, slot(node, n)) for n in ("edges", "saved", "number", "attrs", "out", "output_count")
-    ]
+    try:
+        fresh = tuple((n[1:], slot(tensor, n), new.get(n[1:], "none")) for n in names)
+        places = [
+            (n, slot(node, n)) for n in ("edges", "saved", "number", "attrs", "out", "output_count")
+        ]
+        version = slot(storage, "version")
+    except ValueError:
+        return None  # a Python that keeps slots elsewhere
     global layout
-    layout = Layout(
-        tensor, parameter, {name: place for name, place, _ in fresh}, slot(storage, "version")
-    )
-    code = kept_library(Tape(fresh, slot(storage, "version"), tuple(places)))
+    layout = Layout(tensor, parameter, {name: place for name, place, _ in fresh}, version)
+    code = kept_library(Tape(fresh, version, tuple(places)))
     table = np.array([id(x) for x in objects], np.int64)
     _kept.append(objects)
     return tuple([call.builtin(name, code.addresses[name], table) for name in Tape.exports])
